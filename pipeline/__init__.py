@@ -1,0 +1,1 @@
+"""Retrains a shop's search and recommendation while it sleeps."""

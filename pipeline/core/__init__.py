@@ -1,0 +1,1 @@
+"""What every stage stands on: settings, steps, runs, artifacts, schema, errors."""

@@ -1,0 +1,34 @@
+"""One writer at a time on one machine; a lock dies with its holder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.core.errors import BusyError
+
+
+@contextmanager
+def only_one(path: Path, doing: str) -> Iterator[None]:
+    """Holds a file lock while the block runs.
+
+    Args:
+        doing: what the holder does, for the sentence the second one gets.
+
+    Raises: BusyError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise BusyError(f"{doing} is already under way (process {holder}); wait for it to end or stop it.") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

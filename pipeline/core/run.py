@@ -1,0 +1,185 @@
+"""One attempt at a night: which days, as of when, and a folder of references into the key-addressed store."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.core import artifacts
+from pipeline.core.artifacts import Artifact
+from pipeline.core.days import Days, end_of_day
+from pipeline.core.errors import MissingInputError, UsageError
+from pipeline.core.step import Report
+
+REPORT = "report.json"
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything lies below the store's root."""
+
+    root: Path
+
+    def artifact(self, stage: str, key: str) -> Path:
+        return self.root / "store" / stage / key
+
+    def published(self, day: date) -> Path:
+        return self.root / "published" / f"{day}.json"
+
+    def checkpoints(self, key: str) -> Path:
+        return self.root / "checkpoints" / key
+
+    def bundle(self, digest: str) -> Path:
+        return self.root / "bundles" / digest
+
+    @property
+    def published_folder(self) -> Path:
+        return self.root / "published"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def pointer(self) -> Path:
+        return self.root / "serving" / "champion.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt.
+
+    Attributes:
+        run_id: unique for every attempt.
+        days: the days whose logs it ingests; the last is the newest the training window may hold.
+        as_of: UTC; every check uses it instead of the wall clock.
+        root: the store's root.
+        backfill: marked as-of by whoever asked for it: may train and report, never moves an alias.
+        dry_run: everything up to and with the gate; nothing is registered or moved.
+        force: ignore the cache, never the gates.
+        requested_by: who triggered it, or `schedule`.
+    """
+
+    run_id: str
+    days: Days
+    as_of: datetime
+    root: Path
+    backfill: bool = False
+    dry_run: bool = False
+    force: bool = False
+    requested_by: str = "schedule"
+
+    @classmethod
+    def open(cls, root: Path, run_id: str, timezone: str, days: Days | None = None, **given: Any) -> Run:
+        """Begins a run, or continues the one already begun under this id.
+
+        Args:
+            timezone: the shop's; as-of is the end of the last day there unless given.
+            days: which days; taken from the run's record, or from a run id that is a day.
+            given: `as_of`, `backfill`, `dry_run`, `force`, `requested_by`, where stated.
+
+        Raises: UsageError: a bad id, no days to be had, or days that are not those the run began with.
+        """
+        if not _RUN_ID.fullmatch(run_id):
+            raise UsageError(f"The run id {run_id!r} must be letters, digits, dots, dashes and underscores, at most 200.")
+        layout = Layout(root)
+        record = layout.runs / run_id / "run.json"
+        known = json.loads(record.read_text()) if record.exists() else {}
+        stated = {name: value for name, value in given.items() if value is not None}
+        run = cls._joined(root, run_id, timezone, days, known, stated)
+        run._record(record)
+        return run
+
+    @classmethod
+    def _joined(cls, root: Path, run_id: str, timezone: str, days: Days | None, known: Any, stated: Any) -> Run:
+        if known and days and str(days) != known["days"]:
+            raise UsageError(f"Run {run_id} was begun for {known['days']}, not {days}; use another run id.")
+        days = days or Days.parse(known["days"] if known else run_id.removeprefix("day-"))
+        stated.setdefault("as_of", datetime.fromisoformat(known["as_of"]) if known else end_of_day(days.last, timezone))
+        kept = {name: known[name] for name in ("backfill", "dry_run", "requested_by") if name in known}
+        return cls(run_id, days, root=root, **{**kept, **stated})
+
+    def _record(self, path: Path) -> None:
+        fields = {
+            "run_id": self.run_id,
+            "days": str(self.days),
+            "as_of": self.as_of.astimezone(UTC).isoformat(),
+            "backfill": self.backfill,
+            "dry_run": self.dry_run,
+            "requested_by": self.requested_by,
+        }
+        artifacts.write_beside(path, json.dumps(fields, indent=1))
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.root)
+
+    @property
+    def folder(self) -> Path:
+        return self.layout.runs / self.run_id
+
+    def once(
+        self,
+        stage: str,
+        inputs: Mapping[str, str],
+        sections: Mapping[str, Any],
+        fill: Callable[[Path], Report],
+        part: str = "",
+    ) -> Report:
+        """Makes a pure step's artifact unless one with its input key exists, and refers to it from the run.
+
+        Args:
+            inputs: names of what it reads, to the key or digest of each.
+            sections: the settings that may change the outcome, from `Settings.keyed`.
+            fill: writes the artifact's files into the folder given and reports what it made.
+            part: names one of several artifacts of this step, such as a day or a recipe.
+        """
+        key = artifacts.input_key(stage, inputs, sections)
+        final = self.layout.artifact(stage, key)
+        if (final / artifacts.MANIFEST).exists() and not self.force:
+            report = Report.from_dict(Artifact(final).json(REPORT)).as_cached()
+        else:
+            report = self._make(stage, final, fill)
+        self.refer(stage, key, part)
+        return report
+
+    def _make(self, stage: str, final: Path, fill: Callable[[Path], Report]) -> Report:
+        made: list[Report] = []
+
+        def fill_and_report(folder: Path) -> None:
+            made.append(fill(folder))
+            (folder / REPORT).write_text(json.dumps(made[0].to_dict(), indent=1))
+
+        artifacts.build(final, fill_and_report, {"stage": stage, "key": final.name}, replace=self.force)
+        return made[0]
+
+    def refer(self, stage: str, key: str, part: str = "") -> None:
+        """Notes in the run's folder which artifact this stage gave it."""
+        path = self.folder / "refs" / f"{stage}.json"
+        refs = json.loads(path.read_text()) if path.exists() else {}
+        artifacts.write_beside(path, json.dumps({**refs, part: key}, indent=1, sort_keys=True))
+
+    def artifact(self, stage: str, part: str = "") -> Artifact:
+        """Returns what an earlier stage of this run made.
+
+        Raises: MissingInputError: that stage did not run under this run id.
+        """
+        refs = self.artifacts(stage)
+        if part not in refs:
+            raise MissingInputError(
+                f"Run {self.run_id} has no {stage} {part}".rstrip()
+                + f" yet; run `python -m pipeline {stage} --run {self.run_id}` first."
+            )
+        return refs[part]
+
+    def artifacts(self, stage: str) -> dict[str, Artifact]:
+        """Returns every artifact of a stage in this run, by part."""
+        path = self.folder / "refs" / f"{stage}.json"
+        refs = json.loads(path.read_text()) if path.exists() else {}
+        return {part: Artifact(self.layout.artifact(stage, key)) for part, key in refs.items()}

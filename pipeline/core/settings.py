@@ -1,0 +1,285 @@
+"""Every setting, one section a stage. Nobody else reads the environment.
+
+Order, strongest first: `--set section.field=value`, environment (`PIPELINE_TRAIN__EPOCHS=3`), `pipeline.yaml`, defaults.
+A field marked `keyed=False` cannot change what a step makes, so it is left out of the step's input key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from pipeline.core.errors import MissingSecretError, SettingsError
+
+ENVIRONMENT_PREFIX = "PIPELINE_"
+FREE = {"keyed": False}
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Store(Section):
+    """Where everything lies."""
+
+    root: Path = Field(Path("var"), description="Folder of artifacts, runs, bundles and ledger.", json_schema_extra=FREE)
+    ledger_url: str = Field("", description="SQLAlchemy URL of the ledger; empty is SQLite under root.", json_schema_extra=FREE)
+
+
+class Shop(Section):
+    """What holds for the shop as a whole."""
+
+    timezone: str = Field("UTC", description="Zone whose midnights part one day's events from the next.")
+    k: int = Field(20, ge=1, le=1000, description="How many items an answer holds; the k of every recall@k.")
+    metric: Literal["all_items", "new_items"] = Field(
+        "all_items", description="Whether finding again what the user already had counts as finding."
+    )
+
+
+class Ingest(Section):
+    """Raw logs to canonical events."""
+
+    source: str = Field("", description="Folder or s3:// prefix of the raw logs.", json_schema_extra=FREE)
+    profile: str = Field("generated", description="Name of a shipped source profile, or path of one's own.")
+    duplicate_window_seconds: int = Field(1, ge=0, description="Same user, item and type within so long is one event.")
+    robot_events_per_minute: float = Field(60, gt=0, description="A session faster than this is a robot's.")
+    robot_min_events: int = Field(50, ge=2, description="Sessions shorter than this are never called robots.")
+    quarantine_warn_share: float = Field(0.01, ge=0, le=1, description="Share of refused rows that is worth a warning.")
+    quarantine_fail_share: float = Field(0.2, ge=0, le=1, description="Share of refused rows that fails the day.")
+
+
+class Validate(Section):
+    """Rules for a day's events as a whole."""
+
+    trailing_days: int = Field(28, ge=1, description="Days before the judged one that it is compared with.")
+    min_trailing_days: int = Field(5, ge=1, description="With fewer trailing days the verdict says it is warming up.")
+    min_rows: int = Field(50, ge=0, description="Fewer events than this fail an open day.")
+    volume_low_ratio: float = Field(0.1, ge=0, description="Least volume, as a share of the trailing median.")
+    volume_high_ratio: float = Field(10.0, gt=0, description="Most volume, as a multiple of the trailing median.")
+    max_unknown_item_share: float = Field(0.2, ge=0, le=1, description="Most events on items the catalogue lacks.")
+
+
+class Prepare(Section):
+    """Published days to a training set."""
+
+    window_days: int = Field(400, ge=3, description="Days of events, counted back from the run's last day.")
+    max_test_days: int = Field(7, ge=1, description="Most of the newest days the test may take.")
+    min_test_queries: int = Field(1000, ge=1, description="The test grows day by day until it holds so many queries.")
+    validation_days: int = Field(7, ge=1, description="Days before the test that early stopping and recipe choice see.")
+    history_length: int = Field(30, ge=1, le=512, description="How many of the last events a query carries.")
+    min_item_events: int = Field(1, ge=1, description="Items with fewer training events are left to their content alone.")
+    answer_minutes: int = Field(30, ge=1, description="A view, cart or purchase this soon after a search answers it.")
+    max_evaluation_queries: int = Field(20_000, ge=1, description="Validation and test keep at most so many, drawn evenly.")
+
+
+class Train(Section):
+    """The two towers."""
+
+    dim: int = Field(64, ge=4, le=512, description="Length of query and item vectors.")
+    hidden_units: int = Field(128, ge=8, le=4096, description="Width of each tower's hidden layer.")
+    text_buckets: int = Field(8192, ge=64, description="Hash buckets for words and character n-grams.")
+    epochs: int = Field(8, ge=0, le=500, description="Passes over the training targets.")
+    batch_size: int = Field(1024, ge=8, description="Targets a step, all replicas together.")
+    learning_rate: float = Field(2e-3, gt=0, description="Adam's peak rate.")
+    temperature: float = Field(0.07, gt=0, description="Scores are divided by this before the softmax.")
+    uniform_negatives: int = Field(1024, ge=0, description="Negatives drawn evenly from the catalogue, beside in-batch ones.")
+    patience_epochs: int = Field(2, ge=1, description="Epochs without a better validation recall before stopping.")
+    checkpoint_seconds: float = Field(30.0, ge=0, description="Least time between checkpoints.", json_schema_extra=FREE)
+    replicas: int = Field(0, ge=0, description="Logical CPU replicas; 0 takes every GPU, or one CPU.")
+    deterministic: bool = Field(False, description="Op determinism on one thread: equal keys give equal weights.")
+    seed: int = Field(17, description="Seed of weights, order and draws.")
+
+
+class Optimize(Section):
+    """Recipes, budgets, choice."""
+
+    recipes: tuple[str, ...] = Field(
+        ("float32", "dynamic_int8", "pruned_qat_int8"), min_length=1, description="Recipes tried, in this order."
+    )
+    max_recall_loss: float = Field(0.01, ge=0, le=1, description="Most recall@k a recipe may lose, relative to float32.")
+    max_p99_ms: float = Field(20.0, gt=0, description="Budget for tower and index together, one thread, p99.")
+    max_bundle_mb: float = Field(2000.0, gt=0, description="Budget for the release bundle on disk.")
+    latency_requests: int = Field(1000, ge=50, description="Timed calls of each recipe, interleaved.")
+    sparsity: float = Field(0.5, ge=0, lt=1, description="Share of Dense weights magnitude pruning takes to zero.")
+    finetune_epochs: int = Field(1, ge=1, description="Epochs of fine-tuning for recipes that train.")
+
+
+class Register(Section):
+    """MLflow."""
+
+    tracking_uri: str = Field("", description="MLflow tracking URI; empty is SQLite under store.root.", json_schema_extra=FREE)
+    experiment: str = Field("retrain_two_tower", description="Experiment the runs belong to.")
+    model_name: str = Field("two_tower", description="Name of the registered model.")
+
+
+class Gate(Section):
+    """What a challenger must prove."""
+
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of every interval, two-sided.")
+    power: float = Field(0.9, gt=0.5, lt=1, description="Chance with which an equal challenger shall pass the derived margin.")
+    bootstrap_samples: int = Field(2000, ge=100, description="Resamples of users behind each interval.")
+    max_margin: float = Field(0.1, gt=0, lt=1, description="The shop's limit: relative recall it may risk for a newer model.")
+    anchor_days: int = Field(28, ge=1, description="The best promoted of so many days is the anchor.")
+    min_queries: int = Field(100, ge=1, description="Fewer test queries than this are inconclusive.")
+    min_slice_queries: int = Field(50, ge=1, description="Slices with fewer are reported, not judged.")
+    max_p99_ms: float = Field(100.0, gt=0, description="The shop's promise, held by the interval's upper end.")
+    max_latency_ratio: float = Field(1.5, ge=1, description="Most p50 and p95, relative to the champion's.")
+    latency_requests: int = Field(600, ge=50, description="Requests to each server, interleaved in blocks.")
+    max_memory_mb: float = Field(1024.0, gt=0, description="Resident memory of a server with the bundle loaded.")
+    start_timeout_seconds: float = Field(60.0, gt=0, description="A server not ready by then fails the infra gate.", json_schema_extra=FREE)
+    seed: int = Field(23, description="Seed of the bootstrap.")
+
+
+class Promote(Section):
+    """Who says yes, and whom to tell."""
+
+    approval: Literal["automatic", "by_hand"] = Field("automatic", description="`by_hand` waits for review_promotion.")
+    servers: tuple[str, ...] = Field((), description="Base URLs of servers that must confirm.", json_schema_extra=FREE)
+    confirm_timeout_seconds: float = Field(30.0, gt=0, description="A server silent so long rolls the promotion back.", json_schema_extra=FREE)
+
+
+class Serve(Section):
+    """The recommendation server."""
+
+    host: str = Field("127.0.0.1", description="Address it listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port; 0 takes a free one.")
+    poll_seconds: float = Field(1.0, gt=0, description="How often the champion's pointer is read.")
+    max_body_bytes: int = Field(262_144, ge=1024, description="Larger requests get 413.")
+    max_k: int = Field(500, ge=1, description="Largest k a request may ask for.")
+    max_history: int = Field(1000, ge=1, description="Longest history a request may send; the newest count.")
+
+
+class Simulate(Section):
+    """The generated shop."""
+
+    events_per_day: int = Field(6000, ge=10, description="Mean clean events of an ordinary day.")
+    users: int = Field(3000, ge=10, description="People with an account.")
+    items: int = Field(2000, ge=10, description="Catalogue size.")
+    dirt_share: float = Field(0.01, ge=0, le=0.5, description="Share of rows that are spoilt on purpose.")
+    seed: int = Field(7, description="Seed of the whole shop.")
+
+
+class Secrets(Section):
+    """Never written anywhere."""
+
+    pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that turns person ids into pseudonyms.")
+
+    def require(self, name: str) -> str:
+        """Raises: MissingSecretError: that secret is not set."""
+        value = getattr(self, name)
+        if value is None or not value.get_secret_value():
+            variable = f"{ENVIRONMENT_PREFIX}SECRETS__{name.upper()}"
+            raise MissingSecretError(f"The secret {variable} is not set; put 32 random bytes in hex into the environment.")
+        return value.get_secret_value()
+
+
+# Two stages are called like deprecated methods of pydantic's base class, which nobody here calls.
+warnings.filterwarnings("ignore", message='Field name "(validate|register)"', category=UserWarning)
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        yaml_file="pipeline.yaml",
+        nested_model_default_partial_update=True,
+    )
+
+    store: Store = Store()
+    shop: Shop = Shop()
+    ingest: Ingest = Ingest()
+    validate: Validate = Validate()  # type: ignore[assignment]
+    prepare: Prepare = Prepare()
+    train: Train = Train()
+    optimize: Optimize = Optimize()
+    register: Register = Register()  # type: ignore[assignment]
+    gate: Gate = Gate()
+    promote: Promote = Promote()
+    serve: Serve = Serve()
+    simulate: Simulate = Simulate()
+    secrets: Secrets = Secrets()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **sources: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, sources["env_settings"], YamlConfigSettingsSource(settings_cls)
+
+    def section(self, name: str) -> Section:
+        return getattr(self, name)
+
+    def keyed(self, *names: str) -> dict[str, Any]:
+        """Returns the fields of these sections that may change what a step makes, for its input key."""
+        return {name: _keyed(self.section(name)) for name in names}
+
+    def masked(self) -> dict[str, Any]:
+        """Returns everything as JSON values, secrets as asterisks."""
+        return self.model_dump(mode="json")
+
+
+def _keyed(section: Section) -> dict[str, Any]:
+    free = {n for n, f in type(section).model_fields.items() if (f.json_schema_extra or {}) == FREE}
+    return section.model_dump(mode="json", exclude=free)
+
+
+def load(assignments: Iterable[str] = ()) -> Settings:
+    """Reads the settings.
+
+    Args:
+        assignments: `section.field=value`, values as YAML.
+
+    Raises: SettingsError: a name is misspelt, or a value is of the wrong type or out of range.
+    """
+    _refuse_unknown_environment(os.environ)
+    tree: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        section, dot, field = name.partition(".")
+        if not (equals and dot):
+            raise SettingsError(f"--set {assignment!r} is not of the form section.field=value.")
+        tree.setdefault(section, {})[field] = yaml.safe_load(value)
+    try:
+        return Settings(**tree)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"pipeline.yaml is not YAML: {' '.join(str(error).split())}.") from None
+
+
+def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
+    for variable in environment:
+        if variable.startswith(ENVIRONMENT_PREFIX) and "__" in variable:
+            section = variable.removeprefix(ENVIRONMENT_PREFIX).partition("__")[0].lower()
+            if section not in sections():
+                raise SettingsError(f"The environment variable {variable} names no section{_nearest(section, sections())}.")
+
+
+def sections() -> dict[str, type[Section]]:
+    """Returns every section by the name a user writes."""
+    return {name: field.annotation for name, field in Settings.model_fields.items()}  # type: ignore[misc]
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    path = [str(part) for part in first["loc"]]
+    name = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        known: Iterable[str] = sections() if len(path) == 1 else sections()[path[0]].model_fields
+        return f"There is no setting {name}{_nearest(path[-1], known)}."
+    return f"The setting {name} is {first.get('input')!r}; {first['msg'][0].lower()}{first['msg'][1:]}."
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"

@@ -1,0 +1,7 @@
+"""The tools of this room."""
+
+from __future__ import annotations
+
+import typer
+
+tools = typer.Typer()
