@@ -31,11 +31,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting; may be repeated.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting; may be repeated.")
+]
 RunOption = Annotated[str, typer.Option("--run", help="Run id, unique for every attempt; a day is one too.")]
-DaysOption = Annotated[str | None, typer.Option("--days", help="DAY or FIRST..LAST; taken from the run id when that is a day.")]
-AsOfOption = Annotated[str | None, typer.Option("--as-of", help="ISO time the run pretends to be at; marks it a backfill.")]
-DryOption = Annotated[bool | None, typer.Option("--dry-run", help="Everything up to and with the gate; nothing registered or moved.")]
+DaysOption = Annotated[
+    str | None, typer.Option("--days", help="DAY or FIRST..LAST; taken from the run id when that is a day.")
+]
+AsOfOption = Annotated[
+    str | None, typer.Option("--as-of", help="ISO time the run pretends to be at; marks it a backfill.")
+]
+DryOption = Annotated[
+    bool | None, typer.Option("--dry-run", help="Everything up to and with the gate; nothing registered or moved.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Ignore the cache, never the gates.")]
 WhoOption = Annotated[str | None, typer.Option("--requested-by", help="Who asked for this run.")]
 ResultOption = Annotated[Path | None, typer.Option("--result", help="File that gets the step's report as JSON.")]

@@ -118,8 +118,16 @@ def verify_folder(folder: Path) -> dict[str, Any]:
     found = {str(p.relative_to(folder)): digest_of_file(p) for p in _files(folder)}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
-            what = "is missing" if name not in found else "is not in the manifest" if name not in expected else "was changed"
-            raise CorruptArtifactError(f"{folder / name}: this file {what}; the folder is not what was sealed, make it again.")
+            what = (
+                "is missing"
+                if name not in found
+                else "is not in the manifest"
+                if name not in expected
+                else "was changed"
+            )
+            raise CorruptArtifactError(
+                f"{folder / name}: this file {what}; the folder is not what was sealed, make it again."
+            )
     return manifest
 
 

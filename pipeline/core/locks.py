@@ -27,7 +27,9 @@ def only_one(path: Path, doing: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise BusyError(f"{doing} is already under way (process {holder}); wait for it to end or stop it.") from None
+            raise BusyError(
+                f"{doing} is already under way (process {holder}); wait for it to end or stop it."
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

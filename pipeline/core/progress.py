@@ -33,7 +33,10 @@ class Progress:
         rate = self.done / elapsed
         left = f", {max(self.total - self.done, 0) / rate:.0f} s left" if rate and self.total else ""
         of = f"/{self.total:,}" if self.total else ""
-        print(f"{self.label}: {self.done:,}{of} {self.unit}, {rate:,.1f} {self.unit}/s{left} {self.facts}".rstrip(), flush=True)
+        print(
+            f"{self.label}: {self.done:,}{of} {self.unit}, {rate:,.1f} {self.unit}/s{left} {self.facts}".rstrip(),
+            flush=True,
+        )
 
 
 class _Bar(Progress):
@@ -42,7 +45,12 @@ class _Bar(Progress):
         from rich.progress import Progress as Rich
 
         super().__init__(label, total, unit)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+        )
         self.rich = Rich(*columns, TimeRemainingColumn(), TextColumn("{task.fields[facts]}"))
         self.task = self.rich.add_task(label, total=total or None, facts="", rate="")
 

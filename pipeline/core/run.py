@@ -87,7 +87,9 @@ class Run:
         Raises: UsageError: a bad id, no days to be had, or days that are not those the run began with.
         """
         if not _RUN_ID.fullmatch(run_id):
-            raise UsageError(f"The run id {run_id!r} must be letters, digits, dots, dashes and underscores, at most 200.")
+            raise UsageError(
+                f"The run id {run_id!r} must be letters, digits, dots, dashes and underscores, at most 200."
+            )
         layout = Layout(root)
         record = layout.runs / run_id / "run.json"
         known = json.loads(record.read_text()) if record.exists() else {}
@@ -100,10 +102,17 @@ class Run:
     def _joined(cls, root: Path, run_id: str, timezone: str, days: Days | None, known: Any, stated: Any) -> Run:
         if known and days and str(days) != known["days"]:
             raise UsageError(f"Run {run_id} was begun for {known['days']}, not {days}; use another run id.")
-        days = days or Days.parse(known["days"] if known else run_id.removeprefix("day-"))
+        days = days or (Days.parse(known["days"]) if known else cls._day_of(run_id))
         stated.setdefault("as_of", datetime.fromisoformat(known["as_of"]) if known else end_of_day(days.last, timezone))
         kept = {name: known[name] for name in ("backfill", "dry_run", "requested_by") if name in known}
         return cls(run_id, days, root=root, **{**kept, **stated})
+
+    @staticmethod
+    def _day_of(run_id: str) -> Days:
+        try:
+            return Days.parse(run_id)
+        except UsageError:
+            raise UsageError(f"Run {run_id} is new and its id is no day; say which with --days FIRST..LAST.") from None
 
     def _record(self, path: Path) -> None:
         fields = {

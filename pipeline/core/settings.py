@@ -1,6 +1,7 @@
 """Every setting, one section a stage. Nobody else reads the environment.
 
-Order, strongest first: `--set section.field=value`, environment (`PIPELINE_TRAIN__EPOCHS=3`), `pipeline.yaml`, defaults.
+Order, strongest first: `--set section.field=value`, environment (`PIPELINE_TRAIN__EPOCHS=3`),
+`pipeline.yaml`, defaults.
 A field marked `keyed=False` cannot change what a step makes, so it is left out of the step's input key.
 """
 
@@ -30,8 +31,12 @@ class Section(BaseModel):
 class Store(Section):
     """Where everything lies."""
 
-    root: Path = Field(Path("var"), description="Folder of artifacts, runs, bundles and ledger.", json_schema_extra=FREE)
-    ledger_url: str = Field("", description="SQLAlchemy URL of the ledger; empty is SQLite under root.", json_schema_extra=FREE)
+    root: Path = Field(
+        Path("var"), description="Folder of artifacts, runs, bundles and ledger.", json_schema_extra=FREE
+    )
+    ledger_url: str = Field(
+        "", description="SQLAlchemy URL of the ledger; empty is SQLite under root.", json_schema_extra=FREE
+    )
 
 
 class Shop(Section):
@@ -75,9 +80,13 @@ class Prepare(Section):
     min_test_queries: int = Field(1000, ge=1, description="The test grows day by day until it holds so many queries.")
     validation_days: int = Field(7, ge=1, description="Days before the test that early stopping and recipe choice see.")
     history_length: int = Field(30, ge=1, le=512, description="How many of the last events a query carries.")
-    min_item_events: int = Field(1, ge=1, description="Items with fewer training events are left to their content alone.")
+    min_item_events: int = Field(
+        1, ge=1, description="Items with fewer training events are left to their content alone."
+    )
     answer_minutes: int = Field(30, ge=1, description="A view, cart or purchase this soon after a search answers it.")
-    max_evaluation_queries: int = Field(20_000, ge=1, description="Validation and test keep at most so many, drawn evenly.")
+    max_evaluation_queries: int = Field(
+        20_000, ge=1, description="Validation and test keep at most so many, drawn evenly."
+    )
 
 
 class Train(Section):
@@ -90,7 +99,9 @@ class Train(Section):
     batch_size: int = Field(1024, ge=8, description="Targets a step, all replicas together.")
     learning_rate: float = Field(2e-3, gt=0, description="Adam's peak rate.")
     temperature: float = Field(0.07, gt=0, description="Scores are divided by this before the softmax.")
-    uniform_negatives: int = Field(1024, ge=0, description="Negatives drawn evenly from the catalogue, beside in-batch ones.")
+    uniform_negatives: int = Field(
+        1024, ge=0, description="Negatives drawn evenly from the catalogue, beside in-batch ones."
+    )
     patience_epochs: int = Field(2, ge=1, description="Epochs without a better validation recall before stopping.")
     checkpoint_seconds: float = Field(30.0, ge=0, description="Least time between checkpoints.", json_schema_extra=FREE)
     replicas: int = Field(0, ge=0, description="Logical CPU replicas; 0 takes every GPU, or one CPU.")
@@ -104,7 +115,9 @@ class Optimize(Section):
     recipes: tuple[str, ...] = Field(
         ("float32", "dynamic_int8", "pruned_qat_int8"), min_length=1, description="Recipes tried, in this order."
     )
-    max_recall_loss: float = Field(0.01, ge=0, le=1, description="Most recall@k a recipe may lose, relative to float32.")
+    max_recall_loss: float = Field(
+        0.01, ge=0, le=1, description="Most recall@k a recipe may lose, relative to float32."
+    )
     max_p99_ms: float = Field(20.0, gt=0, description="Budget for tower and index together, one thread, p99.")
     max_bundle_mb: float = Field(2000.0, gt=0, description="Budget for the release bundle on disk.")
     latency_requests: int = Field(1000, ge=50, description="Timed calls of each recipe, interleaved.")
@@ -115,7 +128,9 @@ class Optimize(Section):
 class Register(Section):
     """MLflow."""
 
-    tracking_uri: str = Field("", description="MLflow tracking URI; empty is SQLite under store.root.", json_schema_extra=FREE)
+    tracking_uri: str = Field(
+        "", description="MLflow tracking URI; empty is SQLite under store.root.", json_schema_extra=FREE
+    )
     experiment: str = Field("retrain_two_tower", description="Experiment the runs belong to.")
     model_name: str = Field("two_tower", description="Name of the registered model.")
 
@@ -124,9 +139,13 @@ class Gate(Section):
     """What a challenger must prove."""
 
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of every interval, two-sided.")
-    power: float = Field(0.9, gt=0.5, lt=1, description="Chance with which an equal challenger shall pass the derived margin.")
+    power: float = Field(
+        0.9, gt=0.5, lt=1, description="Chance with which an equal challenger shall pass the derived margin."
+    )
     bootstrap_samples: int = Field(2000, ge=100, description="Resamples of users behind each interval.")
-    max_margin: float = Field(0.1, gt=0, lt=1, description="The shop's limit: relative recall it may risk for a newer model.")
+    max_margin: float = Field(
+        0.1, gt=0, lt=1, description="The shop's limit: relative recall it may risk for a newer model."
+    )
     anchor_days: int = Field(28, ge=1, description="The best promoted of so many days is the anchor.")
     min_queries: int = Field(100, ge=1, description="Fewer test queries than this are inconclusive.")
     min_slice_queries: int = Field(50, ge=1, description="Slices with fewer are reported, not judged.")
@@ -134,7 +153,9 @@ class Gate(Section):
     max_latency_ratio: float = Field(1.5, ge=1, description="Most p50 and p95, relative to the champion's.")
     latency_requests: int = Field(600, ge=50, description="Requests to each server, interleaved in blocks.")
     max_memory_mb: float = Field(1024.0, gt=0, description="Resident memory of a server with the bundle loaded.")
-    start_timeout_seconds: float = Field(60.0, gt=0, description="A server not ready by then fails the infra gate.", json_schema_extra=FREE)
+    start_timeout_seconds: float = Field(
+        60.0, gt=0, description="A server not ready by then fails the infra gate.", json_schema_extra=FREE
+    )
     seed: int = Field(23, description="Seed of the bootstrap.")
 
 
@@ -143,7 +164,9 @@ class Promote(Section):
 
     approval: Literal["automatic", "by_hand"] = Field("automatic", description="`by_hand` waits for review_promotion.")
     servers: tuple[str, ...] = Field((), description="Base URLs of servers that must confirm.", json_schema_extra=FREE)
-    confirm_timeout_seconds: float = Field(30.0, gt=0, description="A server silent so long rolls the promotion back.", json_schema_extra=FREE)
+    confirm_timeout_seconds: float = Field(
+        30.0, gt=0, description="A server silent so long rolls the promotion back.", json_schema_extra=FREE
+    )
 
 
 class Serve(Section):
@@ -177,7 +200,9 @@ class Secrets(Section):
         value = getattr(self, name)
         if value is None or not value.get_secret_value():
             variable = f"{ENVIRONMENT_PREFIX}SECRETS__{name.upper()}"
-            raise MissingSecretError(f"The secret {variable} is not set; put 32 random bytes in hex into the environment.")
+            raise MissingSecretError(
+                f"The secret {variable} is not set; put 32 random bytes in hex into the environment."
+            )
         return value.get_secret_value()
 
 
@@ -247,7 +272,10 @@ def load(assignments: Iterable[str] = ()) -> Settings:
         section, dot, field = name.partition(".")
         if not (equals and dot):
             raise SettingsError(f"--set {assignment!r} is not of the form section.field=value.")
-        tree.setdefault(section, {})[field] = yaml.safe_load(value)
+        try:
+            tree.setdefault(section, {})[field] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SettingsError(f"--set {assignment!r}: the value is not YAML; quote it.") from None
     try:
         return Settings(**tree)  # type: ignore[arg-type]
     except ValidationError as error:
@@ -261,7 +289,9 @@ def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
         if variable.startswith(ENVIRONMENT_PREFIX) and "__" in variable:
             section = variable.removeprefix(ENVIRONMENT_PREFIX).partition("__")[0].lower()
             if section not in sections():
-                raise SettingsError(f"The environment variable {variable} names no section{_nearest(section, sections())}.")
+                raise SettingsError(
+                    f"The environment variable {variable} names no section{_nearest(section, sections())}."
+                )
 
 
 def sections() -> dict[str, type[Section]]:

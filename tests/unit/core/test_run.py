@@ -1,0 +1,85 @@
+"""A run is a folder of references; pure work is done once for equal keys."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.days import Days
+from pipeline.core.errors import MissingInputError, UsageError
+from pipeline.core.run import Run
+from pipeline.core.step import Report
+
+
+def _open(root: Path, run_id: str = "2011-12-08", **given) -> Run:
+    return Run.open(root, run_id, "UTC", **given)
+
+
+def test_a_run_id_that_is_a_day_needs_no_days(tmp_path: Path) -> None:
+    run = _open(tmp_path)
+    assert run.days == Days(date(2011, 12, 8), date(2011, 12, 8))
+    assert run.as_of == datetime(2011, 12, 9, tzinfo=UTC)
+
+
+def test_as_of_defaults_to_midnight_in_the_shops_zone(tmp_path: Path) -> None:
+    run = Run.open(tmp_path, "2011-07-01", "Europe/London")
+    assert run.as_of == datetime(2011, 7, 1, 23, tzinfo=UTC)
+
+
+def test_a_run_continued_keeps_what_it_was_begun_with(tmp_path: Path) -> None:
+    moment = datetime(2011, 12, 10, tzinfo=UTC)
+    _open(tmp_path, "night", days=Days.parse("2011-12-01..2011-12-08"), as_of=moment, backfill=True, requested_by="ada")
+    again = _open(tmp_path, "night")
+    assert (again.days.first, again.as_of, again.backfill, again.requested_by) == (
+        date(2011, 12, 1),
+        moment,
+        True,
+        "ada",
+    )
+
+
+def test_a_run_continued_with_other_days_is_refused(tmp_path: Path) -> None:
+    _open(tmp_path, "night", days=Days.parse("2011-12-01"))
+    with pytest.raises(UsageError, match=r"begun for 2011-12-01, not 2011-12-02"):
+        _open(tmp_path, "night", days=Days.parse("2011-12-02"))
+
+
+@pytest.mark.parametrize("run_id", ["../x", "", "a/b", ".hidden", "x" * 201])
+def test_a_run_id_that_could_leave_its_folder_is_refused(tmp_path: Path, run_id: str) -> None:
+    with pytest.raises(UsageError, match="run id"):
+        _open(tmp_path, run_id, days=Days.parse("2011-12-01"))
+
+
+def test_a_run_id_that_is_no_day_needs_days_stated(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--days"):
+        _open(tmp_path, "night")
+
+
+def test_equal_keys_are_made_once_and_force_makes_them_again(tmp_path: Path) -> None:
+    made = []
+
+    def fill(folder: Path) -> Report:
+        made.append(folder)
+        (folder / "n.txt").write_text("n")
+        return Report("made", counts={"n": len(made)})
+
+    first = _open(tmp_path).once("prepare", {"a": "1"}, {}, fill)
+    second = _open(tmp_path, "2011-12-09").once("prepare", {"a": "1"}, {}, fill)
+    assert (first.cached, second.cached, second.counts, len(made)) == (False, True, {"n": 1}, 1)
+    forced = _open(tmp_path, force=True).once("prepare", {"a": "1"}, {}, fill)
+    assert (forced.cached, forced.counts, len(made)) == (False, {"n": 2}, 2)
+
+
+def test_a_run_refers_to_its_artifacts_by_part(tmp_path: Path) -> None:
+    run = _open(tmp_path)
+    for part in ("2011-12-08", "2011-12-07"):
+        run.once("ingest", {"file": part}, {}, lambda folder: Report("made"), part)
+    assert sorted(run.artifacts("ingest")) == ["2011-12-07", "2011-12-08"]
+    assert run.artifact("ingest", "2011-12-08").path.is_dir()
+
+
+def test_an_artifact_not_made_yet_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="python -m pipeline train --run 2011-12-08"):
+        _open(tmp_path).artifact("train")

@@ -1,0 +1,71 @@
+"""Settings come from four places in a known order, and a mistake is named with its nearest right name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.core import settings as settings_module
+from pipeline.core.errors import MissingSecretError, SettingsError
+
+
+def test_set_beats_environment_beats_file_beats_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.yaml").write_text("train: {epochs: 11, dim: 12, batch_size: 13}\n")
+    monkeypatch.setenv("PIPELINE_TRAIN__EPOCHS", "21")
+    monkeypatch.setenv("PIPELINE_TRAIN__DIM", "22")
+    train = settings_module.load(["train.epochs=31"]).train
+    default = settings_module.Train()
+    assert (train.epochs, train.dim, train.batch_size, train.seed) == (31, 22, 13, default.seed)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("trian.epochs=3", "no setting trian; did you mean train"),
+        ("train.epocs=3", "no setting train.epocs; did you mean epochs"),
+        ("train.epochs=many", "train.epochs is 'many'; input should be a valid integer"),
+        ("train.epochs=-1", "train.epochs is -1; input should be greater than or equal to 0"),
+        ("train.epochs", "section.field=value"),
+        ("epochs=3", "section.field=value"),
+        ("optimize.recipes=[]", "optimize.recipes"),
+        ("train.epochs=[", "--set 'train.epochs=\\['"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(assignment: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        settings_module.load([assignment])
+
+
+def test_an_unknown_section_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_TRIAN__EPOCHS", "3")
+    with pytest.raises(SettingsError, match="PIPELINE_TRIAN__EPOCHS names no section; did you mean train"):
+        settings_module.load()
+
+
+def test_a_broken_settings_file_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.yaml").write_text("train: {epochs: [")
+    with pytest.raises(SettingsError, match=r"pipeline\.yaml is not YAML"):
+        settings_module.load()
+
+
+def test_masked_settings_do_not_hold_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_SECRETS__PSEUDONYM_KEY", "sesame")
+    settings = settings_module.load()
+    assert "sesame" not in str(settings.masked()) + repr(settings)
+    assert settings.secrets.require("pseudonym_key") == "sesame"
+
+
+def test_a_missing_secret_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIPELINE_SECRETS__PSEUDONYM_KEY", raising=False)
+    with pytest.raises(MissingSecretError, match="PIPELINE_SECRETS__PSEUDONYM_KEY is not set"):
+        settings_module.load().secrets.require("pseudonym_key")
+
+
+def test_settings_that_cannot_change_the_outcome_are_left_out_of_the_key() -> None:
+    keyed = settings_module.load(["store.root=/elsewhere", "train.checkpoint_seconds=1"]).keyed("store", "train")
+    assert keyed["store"] == {}
+    assert "checkpoint_seconds" not in keyed["train"]
+    assert keyed["train"]["epochs"] == settings_module.Train().epochs
