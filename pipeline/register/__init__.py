@@ -1,1 +1,1 @@
-"""."""
+"""Registers the release bundle in MLflow, with where it came from, as the challenger."""

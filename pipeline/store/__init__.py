@@ -1,1 +1,1 @@
-"""."""
+"""Where things are kept: files, MLflow and the ledger."""
