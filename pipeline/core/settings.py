@@ -45,7 +45,7 @@ class Shop(Section):
     timezone: str = Field("UTC", description="Zone whose midnights part one day's events from the next.")
     k: int = Field(20, ge=1, le=1000, description="How many items an answer holds; the k of every recall@k.")
     metric: Literal["all_items", "new_items"] = Field(
-        "all_items", description="Whether finding again what the user already had counts as finding."
+        "new_items", description="Whether recommending again what the user already had counts as finding."
     )
 
 
