@@ -10,6 +10,8 @@ import pytest
 from pipeline.core import settings as settings_module
 from pipeline.core.settings import Settings
 
+pytest_plugins = ("tests.fixtures.bundles",)
+
 PSEUDONYM_KEY = "7a" * 32
 
 

@@ -55,7 +55,9 @@ class _Allocated:
                 self._interpreter.resize_tensor_input(detail["index"], [batch, *detail["shape_signature"][1:]])
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise CorruptArtifactError(f"{path}: LiteRT cannot load this tower ({str(error).splitlines()[0][:120]}).") from None
+            raise CorruptArtifactError(
+                f"{path}: LiteRT cannot load this tower ({str(error).splitlines()[0][:120]})."
+            ) from None
         self._batch = batch
         self._inputs: dict[str, tuple[int, np.ndarray]] = {
             name: (detail["index"], np.zeros([batch, *detail["shape_signature"][1:]], detail["dtype"]))

@@ -1,0 +1,84 @@
+"""What a release bundle knows of its items beside their vectors: ids in index order, fields to show, popularity.
+
+A *row* counts from 0 in index order; an item's tower index is its row + 1, since 0 pads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.errors import CorruptArtifactError, ShapeError
+
+COLUMNS = ("item_id", "category", "brand", "title", "price", "in_stock", "events")
+
+
+class Catalogue:
+    """Items as columns.
+
+    Attributes:
+        columns: lists of equal length by the names in `COLUMNS`; `category` is a path with `/` between its levels,
+            `events` counts the item's events in training.
+        tower_index: item id -> index the towers know it by.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        self.columns = {name: list(columns[name]) for name in COLUMNS}
+        if len({len(column) for column in self.columns.values()}) != 1:
+            raise ShapeError("The catalogue's columns differ in length; every item needs every field.")
+        self.ids: list[str] = self.columns["item_id"]
+        self.tower_index = {item_id: row + 1 for row, item_id in enumerate(self.ids)}
+        events_n = np.asarray(self.columns["events"], dtype=np.float64)
+        self._share_n = events_n / max(events_n.sum(), 1.0)
+        self._by_popularity_n = np.argsort(-events_n, kind="stable")
+        self._place_n = np.argsort(self._by_popularity_n, kind="stable")
+        self._rows_by_path = _rows_by_path(self.columns["category"])
+
+    @classmethod
+    def load(cls, path: Path) -> Catalogue:
+        """Raises: CorruptArtifactError: the file is not a catalogue."""
+        try:
+            return cls(json.loads(path.read_text()))
+        except (ValueError, KeyError, TypeError, ShapeError) as error:
+            raise CorruptArtifactError(f"{path}: is not a catalogue ({error!r}); make the bundle again.") from None
+
+    def save(self, path: Path) -> None:
+        popularity = [self.ids[row] for row in self._by_popularity_n]
+        text = json.dumps({**self.columns, "popularity": popularity}, ensure_ascii=False, separators=(",", ":"))
+        path.write_text(text)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows_of(self, item_ids: Sequence[str]) -> set[int]:
+        """Returns the rows of those ids that are known."""
+        index = self.tower_index
+        return {index[item_id] - 1 for item_id in item_ids if item_id in index}
+
+    def rows_under(self, category: str) -> np.ndarray:
+        """Returns int64 rows, ascending, whose category path is `category` or lies below it."""
+        return self._rows_by_path.get(category.strip("/"), np.zeros(0, np.int64))
+
+    def popular(self, k: int, without: Collection[int], only: np.ndarray | None) -> tuple[list[float], list[int]]:
+        """Returns the k most popular rows with their share of training events, most popular first.
+
+        Args:
+            without: rows to leave out.
+            only: the rows that may be answered; None allows all.
+        """
+        ordered = self._by_popularity_n if only is None else only[np.argsort(self._place_n[only], kind="stable")]
+        rows = [int(row) for row in ordered[: k + len(without)] if row not in without][:k]
+        return [float(self._share_n[row]) for row in rows], rows
+
+
+def _rows_by_path(categories: Sequence[str | None]) -> dict[str, np.ndarray]:
+    rows: dict[str, list[int]] = {}
+    for row, category in enumerate(categories):
+        levels = category.strip("/").split("/") if category else []
+        for depth in range(1, len(levels) + 1):
+            rows.setdefault("/".join(levels[:depth]), []).append(row)
+    return {path: np.asarray(found, dtype=np.int64) for path, found in rows.items()}

@@ -1,0 +1,148 @@
+"""Answers requests from a release bundle: query tower, item index, filters, popularity where nothing is known.
+
+What optimize measures, gate judges and the server serves is this one class. No TensorFlow, no pandas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.core.errors import CorruptArtifactError, DataError
+from pipeline.model.bundle import INDEX, ITEMS, QUERY_TOWER, TOWERS, Bundle, open_bundle
+from pipeline.model.catalogue import Catalogue
+from pipeline.model.config import TowerConfig
+from pipeline.model.features import Query, encode_queries
+from pipeline.model.item_index import ItemIndex
+from pipeline.model.lite_tower import MAX_BATCH, LiteTower
+
+EMPTY_HISTORY = "empty_history"
+UNKNOWN_ITEMS = "unknown_items"
+
+
+class UnknownItemError(DataError):
+    """The bundle does not hold the item asked for."""
+
+
+class Scored(NamedTuple):
+    """One answered item.
+
+    Attributes:
+        score: dot product of unit vectors, in [-1, 1]; in a fallback the item's share of training events.
+    """
+
+    item_id: str
+    score: float
+    title: str | None
+    category: str | None
+    brand: str | None
+    price: float | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Items best first; `fallback` names why popularity answered, `empty_history` or `unknown_items`, else None."""
+
+    items: tuple[Scored, ...]
+    fallback: str | None
+
+
+class Retriever:
+    """One bundle, ready to answer. Not for two threads at once: have one a worker."""
+
+    def __init__(self, folder: Path, bundle: Bundle | None = None) -> None:
+        self.bundle = bundle
+        self.config = TowerConfig.load(folder / TOWERS)
+        self.catalogue = Catalogue.load(folder / ITEMS)
+        self._tower = LiteTower(folder / QUERY_TOWER)
+        self._index = ItemIndex.load(folder / INDEX)
+        sizes = {len(self.catalogue), len(self._index), self.config.items}
+        lengths = {self._tower.dim, self._index.dim, self.config.dim}
+        if len(sizes) > 1 or len(lengths) > 1:
+            raise CorruptArtifactError(
+                f"{folder}: tower, index and catalogue are of different bundles (items {sorted(sizes)}, vector lengths "
+                f"{sorted(lengths)}); make the bundle again."
+            )
+
+    @classmethod
+    def load(cls, folder: Path, digest: str | None = None) -> Retriever:
+        """Opens a sealed bundle after verifying every byte of it.
+
+        Raises: MissingInputError, CorruptArtifactError: as `bundle.open_bundle`, or its parts do not fit each other.
+        """
+        return cls(folder, open_bundle(folder, digest))
+
+    def recommend(self, query: Query, k: int, exclude_seen: bool = True, category: str | None = None) -> Answer:
+        """Answers one request.
+
+        Args:
+            query: history oldest first, and a search text or None; items the bundle does not know are ignored.
+            k: how many items; fewer only where filters leave fewer.
+            exclude_seen: leave out every known item of the history.
+            category: a category path; only items at it or below it are answered.
+        """
+        only = None if category is None else self.catalogue.rows_under(category)
+        seen = self.catalogue.rows_of(query.item_ids) if exclude_seen else set()
+        features = encode_queries(self.config, self.catalogue.tower_index, [query])
+        fallback = _fallback(query, features, 0)
+        if fallback:
+            return Answer(self._scored(*self.catalogue.popular(k, seen, only)), fallback)
+        return Answer(self._scored(*self._nearest(self._tower(features), k, seen, only)), None)
+
+    def similar(self, item_id: str, k: int) -> Answer:
+        """Answers the items whose vectors lie nearest to an item's, itself left out.
+
+        Raises: UnknownItemError: the bundle does not hold that item.
+        """
+        index = self.catalogue.tower_index.get(item_id)
+        if index is None:
+            raise UnknownItemError(
+                f"The item {item_id!r} is not among the {len(self.catalogue):,} items of this bundle."
+            )
+        vector_1D = self._index.vector(index - 1)[None]
+        return Answer(self._scored(*self._nearest(vector_1D, k, {index - 1}, None)), None)
+
+    def rank(self, queries: Sequence[Query], k: int, exclude_seen: bool = True) -> list[list[str]]:
+        """Answers many queries as `recommend` would, in batches.
+
+        Returns: for each query at most k item ids, best first.
+        """
+        chunks = (queries[at : at + MAX_BATCH] for at in range(0, len(queries), MAX_BATCH))
+        return [ranked for chunk in chunks for ranked in self._rank_chunk(chunk, k, exclude_seen)]
+
+    def _rank_chunk(self, queries: Sequence[Query], k: int, exclude_seen: bool) -> Iterable[list[str]]:
+        ids = self.catalogue.ids
+        seen_Q = [self.catalogue.rows_of(query.item_ids) if exclude_seen else set() for query in queries]
+        features = encode_queries(self.config, self.catalogue.tower_index, queries)
+        _, rows_QK = self._index.search(self._tower(features), k + max(map(len, seen_Q)))
+        for at, (query, seen, rows_K) in enumerate(zip(queries, seen_Q, rows_QK.tolist(), strict=True)):
+            if _fallback(query, features, at):
+                _, rows_K = self.catalogue.popular(k, seen, None)
+            yield [ids[row] for row in rows_K if row not in seen][:k]
+
+    def _nearest(
+        self, vector_1D: np.ndarray, k: int, without: set[int], only: np.ndarray | None
+    ) -> tuple[list[float], list[int]]:
+        # Asking for as many more as may be dropped keeps k answers and is cheaper than a selector over the index.
+        scores_1K, rows_1K = self._index.search(vector_1D, k + len(without), only)
+        pairs = zip(scores_1K[0].tolist(), rows_1K[0].tolist(), strict=True)
+        kept = [(score, row) for score, row in pairs if row not in without][:k]
+        return [score for score, _ in kept], [row for _, row in kept]
+
+    def _scored(self, scores: Sequence[float], rows: Sequence[int]) -> tuple[Scored, ...]:
+        shown = [self.catalogue.columns[name] for name in ("item_id", "title", "category", "brand", "price")]
+        ids, titles, categories, brands, prices = shown
+        return tuple(
+            Scored(ids[row], score, titles[row], categories[row], brands[row], prices[row])
+            for score, row in zip(scores, rows, strict=True)
+        )
+
+
+def _fallback(query: Query, features: dict[str, np.ndarray], at: int) -> str | None:
+    if features["history_items"][at].any() or features["query_text"][at].any():
+        return None
+    return UNKNOWN_ITEMS if len(query.item_ids) else EMPTY_HISTORY

@@ -1,0 +1,82 @@
+"""Puts towers, index, catalogue and goldens together as one release bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.errors import CorruptArtifactError
+from pipeline.model import bundle as names
+from pipeline.model.bundle import Bundle, seal_bundle
+from pipeline.model.catalogue import Catalogue
+from pipeline.model.config import TowerConfig
+from pipeline.model.goldens import check_goldens, with_answers
+from pipeline.model.item_index import ItemIndex
+from pipeline.model.retriever import Retriever
+
+WARMUPS = 8
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What goes into a bundle.
+
+    Attributes:
+        item_vectors: float32 [n, dim], row = item's place in the catalogue.
+        index_kind: one of `item_index.KINDS`.
+        requests: the golden requests, `{"path", "request"}`.
+        probes: float32 [Q, dim], query vectors the index is held against exact search with.
+        facts: `recipe`, `data_end`, `keys`.
+    """
+
+    config: TowerConfig
+    catalogue: Catalogue
+    query_tower: bytes
+    item_tower: bytes
+    item_vectors: np.ndarray
+    index_kind: str
+    requests: Sequence[Mapping[str, Any]]
+    probes: np.ndarray
+    facts: Mapping[str, Any]
+
+
+def make_bundle(folder: Path, contents: Contents, k: int) -> Bundle:
+    """Writes, answers its goldens with the very files written, seals and proves the bundle.
+
+    Raises: CorruptArtifactError: the sealed bundle does not answer its own goldens.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    contents.config.save(folder / names.TOWERS)
+    contents.catalogue.save(folder / names.ITEMS)
+    (folder / names.QUERY_TOWER).write_bytes(contents.query_tower)
+    (folder / names.ITEM_TOWER).write_bytes(contents.item_tower)
+    index = ItemIndex.build(contents.item_vectors, contents.index_kind)
+    index.save(folder / names.INDEX)
+    _write(folder / names.GOLDEN, with_answers(Retriever(folder), contents.requests))
+    _write(folder / names.WARMUP, [dict(request) for request in contents.requests[:WARMUPS]])
+    found = index_recall(index, contents.item_vectors, contents.probes, k)
+    facts = {**contents.facts, "index": {"kind": contents.index_kind, f"recall_at_{k}_against_exact": found}}
+    bundle = seal_bundle(folder, facts)
+    wrong = check_goldens(Retriever.load(folder, bundle.digest))
+    if wrong:
+        raise CorruptArtifactError(f"{folder}: the bundle does not answer its own requests: {wrong[0]}; make it again.")
+    return bundle
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def index_recall(index: ItemIndex, vectors_nD: np.ndarray, probes_QD: np.ndarray, k: int) -> float:
+    """Returns the share of the exact top k (float32 vectors) that the index finds among its own top k."""
+    if not len(probes_QD):
+        return 1.0
+    _, exact_QK = ItemIndex.build(vectors_nD, "flat_float32").search(probes_QD, k)
+    _, found_QK = index.search(probes_QD, k)
+    hits = [len(set(e) & set(f)) for e, f in zip(exact_QK.tolist(), found_QK.tolist(), strict=True)]
+    return round(float(np.mean(hits)) / exact_QK.shape[1], 6)
