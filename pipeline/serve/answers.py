@@ -1,0 +1,96 @@
+"""From a request's body to an answer, by one bundle; the server and its rehearsal take the same way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import unquote
+
+from pipeline.core.errors import CorruptArtifactError
+from pipeline.model.features import Query
+from pipeline.model.goldens import RECOMMEND, SEARCH, differences
+from pipeline.model.retriever import Answer, UnknownItemError
+from pipeline.serve import messages
+from pipeline.serve.champion import Served
+from pipeline.serve.messages import AnswerBody, Event, ItemBody, Limits, Refusal
+
+SIMILAR = "/v1/items/{id}/similar"
+_ITEMS, _SIMILAR = "/v1/items/", "/similar"
+
+
+def similar_item(path: str) -> str | None:
+    """Returns the item id in `/v1/items/{id}/similar`, or None when the path is another."""
+    inside = path.removeprefix(_ITEMS).removesuffix(_SIMILAR)
+    return inside if inside and path == f"{_ITEMS}{inside}{_SIMILAR}" else None
+
+
+def recommend(served: Served, limits: Limits, body: bytes) -> AnswerBody:
+    """Raises: Refusal."""
+    asked = messages.read_recommend(body)
+    return _retrieve(served, limits, asked, asked.query)
+
+
+def search(served: Served, limits: Limits, body: bytes) -> AnswerBody:
+    """Raises: Refusal."""
+    asked = messages.read_search(body)
+    return _retrieve(served, limits, asked, asked.query)
+
+
+def similar(served: Served, limits: Limits, item_id: str, query_string: bytes) -> AnswerBody:
+    """Raises: Refusal."""
+    k = limits.k_of(messages.read_k(query_string))
+    try:
+        return _body(served, served.retriever.similar(item_id, k))
+    except UnknownItemError as error:
+        raise Refusal(404, str(error)) from None
+
+
+def _retrieve(served: Served, limits: Limits, asked: Any, text: str | None) -> AnswerBody:
+    limits.check_history(asked.history)
+    events: list[Event] = messages.oldest_first(asked.history)
+    query = Query([e.item_id for e in events], [e.event_type for e in events], text)
+    category = asked.filter.category if asked.filter else None
+    return _body(served, served.retriever.recommend(query, limits.k_of(asked.k), asked.exclude_seen, category))
+
+
+def _body(served: Served, answer: Answer) -> AnswerBody:
+    return AnswerBody([ItemBody(*item) for item in answer.items], served.version, served.digest, answer.fallback)
+
+
+def answer_path(served: Served, limits: Limits, target: str, request: Any) -> AnswerBody:
+    """Answers a request as it is kept in a bundle: its path and its body as a JSON value.
+
+    Raises: Refusal: the path or the body is not one the server knows.
+    """
+    path, _, query_string = target.partition("?")
+    item_id = similar_item(path)
+    if item_id is not None:
+        return similar(served, limits, unquote(item_id), query_string.encode())
+    if path not in BY_PATH:
+        raise Refusal(404, f"There is no {path} here.")
+    return BY_PATH[path](served, limits, json.dumps(request).encode())
+
+
+BY_PATH = {RECOMMEND: recommend, SEARCH: search}
+
+
+def rehearsal(limits: Limits) -> Any:
+    """Returns the check every bundle goes through before it serves: goldens answered as sealed, then warm-up."""
+
+    def rehearse(served: Served) -> None:
+        try:
+            for number, golden in enumerate(served.bundle.goldens, start=1):
+                found = json.loads(messages.encode(answer_path(served, limits, golden["path"], golden["request"])))
+                wrong = differences(golden["answer"], found)
+                if wrong:
+                    raise CorruptArtifactError(
+                        f"Bundle {served.digest[:12]} answers its golden request {number} wrongly: {wrong[0]}."
+                    )
+            for warmup in served.bundle.warmups:
+                answer_path(served, limits, warmup["path"], warmup["request"])
+        except Refusal as refusal:
+            raise CorruptArtifactError(
+                f"Bundle {served.digest[:12]} holds a request this server refuses: {refusal.sentence}"
+            ) from None
+
+    return rehearse

@@ -1,0 +1,183 @@
+"""What a request may say and what an answer holds; a compiled codec reads and writes both."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from pipeline.core.schema import EVENT_TYPES
+from pipeline.core.settings import Serve, Shop
+
+MAX_TEXT = 1000
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+
+
+class Refusal(Exception):
+    """A request that is not answered: the HTTP status and one sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
+
+
+class Event(msgspec.Struct, forbid_unknown_fields=True):
+    """One thing the user did."""
+
+    item_id: Text
+    event_type: Literal[EVENT_TYPES] = "view"  # type: ignore[valid-type]
+    event_time: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+class Filter(msgspec.Struct, forbid_unknown_fields=True):
+    """Which items may be answered; a category holds everything below it."""
+
+    category: Text | None = None
+
+
+class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/recommend`."""
+
+    history: list[Event] = []
+    query: Text | None = None
+    k: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    exclude_seen: bool = True
+    filter: Filter | None = None
+
+
+class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/search`; a history makes the answer personal."""
+
+    query: Text
+    history: list[Event] = []
+    k: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    exclude_seen: bool = False
+    filter: Filter | None = None
+
+
+class ItemBody(msgspec.Struct):
+    """One answered item, in the order of `retriever.Scored`."""
+
+    item_id: str
+    score: float
+    title: str | None
+    category: str | None
+    brand: str | None
+    price: float | None
+
+
+class AnswerBody(msgspec.Struct):
+    """Body of every answer; items, version and digest are of one bundle."""
+
+    items: list[ItemBody]
+    model_version: Any
+    bundle_digest: str
+    fallback: str | None
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a request may ask for at most."""
+
+    default_k: int
+    max_k: int
+    max_history: int
+    max_body_bytes: int
+
+    @classmethod
+    def of(cls, serve: Serve, shop: Shop) -> Limits:
+        return cls(min(shop.k, serve.max_k), serve.max_k, serve.max_history, serve.max_body_bytes)
+
+    def k_of(self, asked: int | None) -> int:
+        """Raises: Refusal: more than the server gives."""
+        if asked is not None and asked > self.max_k:
+            raise Refusal(422, f"The field k is {asked}; at most {self.max_k} items are given, ask for fewer.")
+        return self.default_k if asked is None else asked
+
+    def check_history(self, history: list[Event]) -> None:
+        """Raises: Refusal: longer than the server reads."""
+        if len(history) > self.max_history:
+            raise Refusal(
+                422, f"The field history holds {len(history)} events; send the newest {self.max_history} at most."
+            )
+
+
+_RECOMMEND = msgspec.json.Decoder(RecommendRequest)
+_SEARCH = msgspec.json.Decoder(SearchRequest)
+encode = msgspec.json.Encoder().encode
+_PLACE = re.compile(r" - at `(?:\$\.?)?([^`]*)`$")
+_FIELD = re.compile(r"(?:missing required|unknown) field `([^`]*)`")
+
+
+def read_recommend(body: bytes) -> RecommendRequest:
+    """Raises: Refusal: not JSON, or a field is missing, unknown or of the wrong type."""
+    return _read(_RECOMMEND, body)
+
+
+def read_search(body: bytes) -> SearchRequest:
+    """Raises: Refusal: as `read_recommend`."""
+    return _read(_SEARCH, body)
+
+
+def read_k(query_string: bytes) -> int | None:
+    """Returns the k of `?k=20`, or None where it is not stated.
+
+    Raises: Refusal: another parameter, or not a positive whole number.
+    """
+    if not query_string:
+        return None
+    name, _, value = query_string.decode("latin-1").partition("=")
+    if name != "k":
+        raise Refusal(422, "This route takes the one parameter k, such as ?k=20.")
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value)):
+        raise Refusal(422, "The parameter k is not a whole number of at least 1.")
+    return int(value)
+
+
+def oldest_first(history: list[Event]) -> list[Event]:
+    """Returns what the user did in order of time, purchases taken back left out, as training sequences are made."""
+    if history and all(event.event_time is not None for event in history):
+        history = sorted(history, key=lambda event: event.event_time)
+    if any(event.event_type == "cancel" for event in history):
+        history = _net_cancels(history)
+    return [event for event in history if event.event_type != "search"]
+
+
+def _net_cancels(history: list[Event]) -> list[Event]:
+    kept: list[Event] = []
+    for event in history:
+        if event.event_type != "cancel":
+            kept.append(event)
+            continue
+        bought = (i for i in reversed(range(len(kept))) if _is_purchase_of(kept[i], event.item_id))
+        if (place := next(bought, None)) is not None:
+            del kept[place]
+    return kept
+
+
+def _is_purchase_of(event: Event, item_id: str) -> bool:
+    return event.item_id == item_id and event.event_type == "purchase"
+
+
+def _read(decoder: msgspec.json.Decoder, body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Refusal(422, _sentence(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(422, f"The body is not a JSON object in UTF-8: {str(error).rstrip('.')}.") from None
+
+
+def _sentence(message: str) -> str:
+    place = _PLACE.search(message)
+    path = place.group(1) if place else ""
+    what = _PLACE.sub("", message)
+    field = _FIELD.search(what)
+    if field:
+        named = ".".join(part for part in (path, field.group(1)) if part)
+        return f"The field {named} is {'missing' if 'missing' in what else 'not known here'}."
+    what = f"{what[0].lower()}{what[1:]}".replace("`", "")
+    if what.startswith("invalid enum value"):
+        what += f", expected one of {', '.join(EVENT_TYPES)}"
+    return f"The field {path} is wrong: {what}." if path else f"The body is wrong: {what}."
