@@ -69,7 +69,11 @@ class Validate(Section):
     min_rows: int = Field(50, ge=0, description="Fewer events than this fail an open day.")
     volume_low_ratio: float = Field(0.1, ge=0, description="Least volume, as a share of the trailing median.")
     volume_high_ratio: float = Field(10.0, gt=0, description="Most volume, as a multiple of the trailing median.")
+    suite: str = Field("events", description="Name of a shipped suite of rules, or path of one's own YAML file.")
     max_unknown_item_share: float = Field(0.2, ge=0, le=1, description="Most events on items the catalogue lacks.")
+    max_age_hours: float = Field(
+        48, gt=0, description="An older newest event, closed days taken off, is worth a warning."
+    )
 
 
 class Prepare(Section):
@@ -80,9 +84,7 @@ class Prepare(Section):
     min_test_queries: int = Field(1000, ge=1, description="The test grows day by day until it holds so many queries.")
     validation_days: int = Field(7, ge=1, description="Days before the test that early stopping and recipe choice see.")
     history_length: int = Field(30, ge=1, le=512, description="How many of the last events a query carries.")
-    min_item_events: int = Field(
-        1, ge=1, description="Items with fewer training events are left to their content alone."
-    )
+    min_item_events: int = Field(1, ge=1, description="Items with fewer training events stay out of the vocabulary.")
     answer_minutes: int = Field(30, ge=1, description="A view, cart or purchase this soon after a search answers it.")
     max_evaluation_queries: int = Field(
         20_000, ge=1, description="Validation and test keep at most so many, drawn evenly."
