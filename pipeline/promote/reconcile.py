@@ -1,0 +1,137 @@
+"""Projects what the ledger says onto servers and MLflow. May run at any time, as often as one likes."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+
+import httpx
+
+from pipeline.core.artifacts import write_beside
+from pipeline.core.errors import CorruptArtifactError, PipelineError
+from pipeline.core.run import Layout
+from pipeline.core.settings import Settings
+from pipeline.model.bundle import open_bundle
+from pipeline.store.ledger import Entry, Ledger, stood
+
+POLL_SECONDS = 0.2
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What servers and MLflow were told.
+
+    Attributes:
+        champion: the entry that stands, or None.
+        mlflow_behind: why MLflow could not be told, in one sentence; empty when it was.
+    """
+
+    champion: Entry | None
+    mlflow_behind: str = ""
+
+    @property
+    def sentence(self) -> str:
+        if self.champion is None:
+            told = "No champion stands, so nothing is pointed to"
+        else:
+            version, digest = self.champion.version or "-", self.champion.to_digest[:12]
+            told = f"Champion is version {version}, bundle {digest}, by ledger entry {self.champion.sequence}"
+        return f"{told}.{self.warning}"
+
+    @property
+    def warning(self) -> str:
+        if not self.mlflow_behind:
+            return ""
+        return f" MLflow's aliases were not moved; `python -m pipeline reconcile` catches them up: {self.mlflow_behind}"
+
+
+def reconcile(settings: Settings, ledger: Ledger) -> Projection:
+    """Points servers and MLflow to the champion of the ledger.
+
+    Raises: CorruptArtifactError: the ledger lost entries servers already follow, or the champion's bundle is not whole.
+    """
+    standing = stood(ledger.verify())
+    champion = standing[-1] if standing else None
+    _point(Layout(settings.store.root.resolve()), champion, ledger.head())
+    try:
+        _tell_mlflow(settings, standing)
+    except PipelineError as error:
+        return Projection(champion, str(error))
+    return Projection(champion)
+
+
+def _point(layout: Layout, champion: Entry | None, head: int) -> None:
+    pointed = pointed_sequence(layout)
+    if pointed > head:
+        raise CorruptArtifactError(
+            f"{layout.pointer}: servers follow ledger entry {pointed}, and the ledger ends at {head}: it lost entries; "
+            "restore it from a backup before anything is promoted."
+        )
+    if champion is None:
+        layout.pointer.unlink(missing_ok=True)
+        return
+    open_bundle(layout.bundle(champion.to_digest), champion.to_digest)
+    fields = {"sequence": champion.sequence, "digest": champion.to_digest, "version": champion.version}
+    text = json.dumps(fields, indent=1)
+    if not (layout.pointer.exists() and layout.pointer.read_text() == text):
+        write_beside(layout.pointer, text)
+
+
+def pointed_sequence(layout: Layout) -> int:
+    """Returns the ledger entry servers are pointed to; 0 when to none, or when the pointer is torn."""
+    try:
+        return int(json.loads(layout.pointer.read_text())["sequence"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _tell_mlflow(settings: Settings, standing: list[Entry]) -> None:
+    """Moves `champion` and `previous`; `challenger` is taken off a version that became champion, else left alone."""
+    from pipeline.store.tracking import Tracking
+
+    wanted = dict(zip((CHAMPION, PREVIOUS), [e.version for e in reversed(standing)], strict=False))
+    if not (standing or settings.register.tracking_uri):
+        return
+    tracking = Tracking.connect(settings)
+    known = tracking.aliases()
+    for alias in (CHAMPION, PREVIOUS):
+        version = wanted.get(alias)
+        if not version:
+            tracking.drop_alias(alias)
+        elif known.get(alias) != version:
+            tracking.set_alias(alias, version)
+    if wanted.get(CHAMPION) and known.get(CHALLENGER) == wanted[CHAMPION]:
+        tracking.drop_alias(CHALLENGER)
+    if standing and standing[-1].version:
+        entry = standing[-1]
+        tracking.tag_version(
+            entry.version, {"ledger_sequence": entry.sequence, "promoted_at": entry.at, "promoted_by": entry.who}
+        )
+
+
+def unconfirmed(settings: Settings, champion: Entry) -> list[str]:
+    """Waits until every configured server serves the champion; returns what the others say, one sentence a server."""
+    ends = time.monotonic() + settings.promote.confirm_timeout_seconds
+    waiting = {base: "did not answer" for base in settings.promote.servers}
+    while waiting:
+        waiting = {base: said for base in waiting if (said := _objection(base, champion))}
+        if time.monotonic() >= ends:
+            break
+        if waiting:
+            time.sleep(POLL_SECONDS)
+    return [f"{base} {said}" for base, said in waiting.items()]
+
+
+def _objection(base: str, champion: Entry) -> str:
+    """Returns what keeps this server from being on the champion, or nothing when it serves it."""
+    try:
+        answer = httpx.get(f"{base.rstrip('/')}/v1/model", timeout=5)
+        found = answer.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        return f"does not answer ({' '.join(str(error).split()) or type(error).__name__})"
+    if answer.status_code != 200:
+        return f"answers {answer.status_code}"
+    digest = found.get("bundle_digest") if isinstance(found, dict) else None
+    return "" if digest == champion.to_digest else f"serves bundle {str(digest)[:12]}"
