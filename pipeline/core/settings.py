@@ -54,11 +54,17 @@ class Ingest(Section):
 
     source: str = Field("", description="Folder or s3:// prefix of the raw logs.", json_schema_extra=FREE)
     profile: str = Field("generated", description="Name of a shipped source profile, or path of one's own.")
-    duplicate_window_seconds: int = Field(1, ge=0, description="Same user, item and type within so long is one event.")
+    duplicate_window_seconds: int = Field(1, ge=0, description="The same event again within so long is one event.")
+    max_late_days: int = Field(30, ge=0, description="Rows older than so many days before their file's day are refused.")
+    min_price: float = Field(0.0, ge=0, description="Least price of a piece.")
+    max_price: float = Field(1_000_000.0, gt=0, description="Most a piece may cost.")
+    max_quantity: int = Field(1_000_000, ge=1, description="Most pieces one row may move.")
     robot_events_per_minute: float = Field(60, gt=0, description="A session faster than this is a robot's.")
     robot_min_events: int = Field(50, ge=2, description="Sessions shorter than this are never called robots.")
     quarantine_warn_share: float = Field(0.01, ge=0, le=1, description="Share of refused rows that is worth a warning.")
     quarantine_fail_share: float = Field(0.2, ge=0, le=1, description="Share of refused rows that fails the day.")
+    quarantine_min_rows: int = Field(20, ge=0, description="Fewer refused rows than this never fail a day.")
+    memory_mb: int = Field(1024, ge=128, description="Memory of the engine; more spills to disk.", json_schema_extra=FREE)
 
 
 class Validate(Section):
@@ -104,6 +110,10 @@ class Train(Section):
     uniform_negatives: int = Field(
         1024, ge=0, description="Negatives drawn evenly from the catalogue, beside in-batch ones."
     )
+    id_dropout: float = Field(0.1, ge=0, lt=1, description="Share of ids hidden, so new items live by content.")
+    title_share: float = Field(0.1, ge=0, le=1, description="Share asked for by title: teaches the text query.")
+    next_visit_share: float = Field(0.5, ge=0, le=1, description="Share of targets told from earlier visits alone.")
+    visit_pause_minutes: float = Field(30.0, gt=0, description="A longer pause between two events begins a new visit.")
     patience_epochs: int = Field(2, ge=1, description="Epochs without a better validation recall before stopping.")
     checkpoint_seconds: float = Field(30.0, ge=0, description="Least time between checkpoints.", json_schema_extra=FREE)
     replicas: int = Field(0, ge=0, description="Logical CPU replicas; 0 takes every GPU, or one CPU.")

@@ -12,7 +12,7 @@ from scipy import sparse
 from pipeline.core.artifacts import Artifact
 from pipeline.model.features import Query
 
-NEIGHBOURS = 200
+NEIGHBOURS = 20
 ITEMS_PER_BLOCK = 2048
 QUERIES_PER_BLOCK = 256
 

@@ -1,1 +1,1 @@
-"""."""
+"""The two towers, trained under MirroredStrategy: examples, loss, checkpoints, evaluation."""

@@ -1,0 +1,71 @@
+"""What `prepare` handed on, as arrays in memory.
+
+Shapes: n items, N events, S sequences, T targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.parquet as parquet
+
+from pipeline.core.artifacts import Artifact
+from pipeline.core.errors import DataError
+from pipeline.model.features import Item
+
+LEAST_ITEMS, LEAST_TARGETS = 2, 8
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Training sequences end to end, their targets, and the items.
+
+    Attributes:
+        items: by index - 1.
+        probability_n1: float64 [n + 1], share of training targets by item index; 0 for padding.
+        items_N, types_N, times_N: int32, uint8, int64: item index, index in `EVENT_TYPES`, unix seconds.
+        offsets_S1: int64 [S + 1], where each sequence begins, and the end.
+        targets_T: int64, places in the flat arrays; queries_T: int32, index in `queries` or -1.
+        queries: the searches that targets answer.
+    """
+
+    items: list[Item]
+    probability_n1: np.ndarray
+    items_N: np.ndarray
+    types_N: np.ndarray
+    times_N: np.ndarray
+    offsets_S1: np.ndarray
+    targets_T: np.ndarray
+    queries_T: np.ndarray
+    queries: list[str]
+
+    @classmethod
+    def load(cls, artifact: Artifact) -> Prepared:
+        """Raises: DataError: too little to train on, or the arrays contradict each other."""
+        columns = ["index", "item_id", "category", "brand", "title", "price"]
+        table = parquet.read_table(artifact.file("items.parquet")).sort_by("index")
+        rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+        prepared = cls(
+            [Item(*row) for row in rows],
+            np.concatenate([[0.0], table["probability"].to_numpy()]),
+            np.load(artifact.file("sequence_items.npy")),
+            np.load(artifact.file("sequence_types.npy")),
+            np.load(artifact.file("sequence_times.npy")),
+            np.load(artifact.file("sequence_offsets.npy")),
+            np.load(artifact.file("targets.npy")),
+            np.load(artifact.file("target_queries.npy")),
+            artifact.json("queries.json"),
+        )
+        prepared._check(artifact)
+        return prepared
+
+    def _check(self, artifact: Artifact) -> None:
+        if len(self.items) < LEAST_ITEMS or len(self.targets_T) < LEAST_TARGETS:
+            raise DataError(
+                f"{artifact.path}: {len(self.targets_T)} training targets over {len(self.items)} items are too few to "
+                f"train on; at least {LEAST_TARGETS} over {LEAST_ITEMS} are needed, so prepare a longer window."
+            )
+        whole = len(self.items_N) == len(self.types_N) == len(self.times_N) == self.offsets_S1[-1]
+        if not whole or len(self.queries_T) != len(self.targets_T) or self.items_N.max(initial=0) > len(self.items):
+            raise DataError(f"{artifact.path}: its arrays do not fit each other; run prepare again with --force.")

@@ -1,0 +1,138 @@
+"""One step of learning: both towers, all replicas, one loss.
+
+Shapes: B targets of all replicas, b those of one, C candidates, D dim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.settings import Train
+from pipeline.model.config import TowerConfig
+from pipeline.model.keras import keras, tf
+from pipeline.model.losses import expected_draws, sampled_softmax
+from pipeline.model.towers import build_towers
+from pipeline.train.examples import Batch
+
+WARM_UP_SHARE = 0.05
+ITEMS_PER_CALL = 8192
+
+
+class Trainer:
+    """Towers, optimizer and the compiled step.
+
+    Args:
+        item_inputs: arrays from `features.encode_items` with a row for padding in front.
+        probability_n1: share of training targets by item index.
+        steps: of the whole training, for the learning rate's schedule.
+    """
+
+    def __init__(
+        self,
+        config: TowerConfig,
+        settings: Train,
+        item_inputs: Mapping[str, np.ndarray],
+        probability_n1: np.ndarray,
+        steps: int,
+        strategy: Any,
+    ) -> None:
+        self.config, self.settings, self.steps, self.strategy = config, settings, steps, strategy
+        self.item_inputs = item_inputs
+        keras.utils.set_random_seed(settings.seed)
+        with strategy.scope():
+            self.query_tower, self.item_tower = build_towers(config)
+            self.optimizer = keras.optimizers.Adam(settings.learning_rate, global_clipnorm=None)
+            self.weights = _unique([*self.query_tower.trainable_variables, *self.item_tower.trainable_variables])
+            self.optimizer.build(self.weights)
+        self._content = {name: tf.constant(values) for name, values in item_inputs.items()}
+        self._probability_n1 = tf.constant(probability_n1, tf.float32)
+        self._run = tf.function(lambda parts: strategy.run(self._replica_step, (parts,)))
+
+    def step(self, batch: Batch, number: int) -> tf.Tensor:
+        """Learns from one batch and returns its mean loss, not yet waited for."""
+        self.optimizer.learning_rate.assign(self.learning_rate(number))
+        losses = self._run(self._distribute(batch))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+
+    def learning_rate(self, number: int) -> float:
+        """Rises evenly over the first twentieth of the steps, then falls along half a cosine."""
+        warm = max(1, int(self.steps * WARM_UP_SHARE))
+        if number < warm:
+            return self.settings.learning_rate * (number + 1) / warm
+        share = (number - warm) / max(1, self.steps - warm)
+        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+    def _distribute(self, batch: Batch) -> Any:
+        replicas = self.strategy.num_replicas_in_sync
+        if replicas == 1:
+            return {name: tf.convert_to_tensor(values) for name, values in batch.items()}
+
+        def part(name: str) -> Any:
+            pieces = np.split(batch[name], replicas)
+            value = lambda context: tf.convert_to_tensor(pieces[context.replica_id_in_sync_group])  # noqa: E731
+            return self.strategy.experimental_distribute_values_from_function(value)
+
+        return {name: part(name) for name in batch}
+
+    def _replica_step(self, part: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = self._loss(part)
+        gradients = tape.gradient(loss, self.weights)
+        self.optimizer.apply_gradients(zip(gradients, self.weights, strict=True))
+        return loss
+
+    def _loss(self, part: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Returns this replica's share of the mean loss; every replica's candidates are negatives for all."""
+        queries_bD = self.query_tower([part["history_items"], part["history_types"], part["query_text"]], training=True)
+        items = tf.concat([part["targets"], part["uniform"]], 0)
+        known = tf.concat([part["target_known"], part["uniform_known"]], 0)
+        vectors_D = self._vectors(items, known)
+        own = tf.shape(part["targets"])[0]
+        candidates_CD, items_C = self._gather(vectors_D[:own], vectors_D[own:]), self._gather(items[:own], items[own:])
+        context = tf.distribute.get_replica_context()
+        place_b = tf.cast(context.replica_id_in_sync_group, tf.int32) * own + tf.range(own)
+        size = self.settings.batch_size
+        draws_C = expected_draws(
+            tf.gather(self._probability_n1, items_C), size, self.settings.uniform_negatives, self.config.items
+        )
+        losses_b = sampled_softmax(
+            queries_bD, candidates_CD, part["targets"], items_C, place_b, draws_C, self.settings.temperature
+        )
+        return tf.reduce_sum(losses_b) / size
+
+    def _gather(self, targets: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1:
+            return tf.concat([targets, uniform], 0)
+        return tf.concat([context.all_gather(targets, 0), context.all_gather(uniform, 0)], 0)
+
+    def _vectors(self, items: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+        inputs = {name: tf.gather(values, items) for name, values in self._content.items()}
+        inputs["item"] = tf.where(known, items, 0)
+        return self.item_tower([inputs[spec.name] for spec in self.item_tower.inputs], training=True)
+
+    def item_vectors(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns float32 [items, D]."""
+        return self._in_blocks(self.item_tower, inputs)
+
+    def query_vectors(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns float32 [queries, D]."""
+        return self._in_blocks(self.query_tower, inputs)
+
+    def _in_blocks(self, tower: Any, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        rows = len(next(iter(inputs.values())))
+        named = [inputs[spec.name] for spec in tower.inputs]
+        blocks = [
+            tower([values[begin : begin + ITEMS_PER_CALL] for values in named]).numpy()
+            for begin in range(0, rows, ITEMS_PER_CALL)
+        ]
+        return np.concatenate(blocks) if blocks else np.zeros((0, self.config.dim), np.float32)
+
+
+def _unique(variables: list[Any]) -> list[Any]:
+    """Drops the second mention of variables both towers share."""
+    return list({id(variable): variable for variable in variables}.values())
