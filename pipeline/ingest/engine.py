@@ -1,0 +1,103 @@
+"""One DuckDB connection for a whole run: questions are built with Ibis and compiled once, then asked of every day."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from pipeline.core.schema import EVENT, QUARANTINE
+from pipeline.core.settings import Ingest
+from pipeline.ingest import catalogue
+from pipeline.ingest.canonical import canonical, raw_table
+from pipeline.ingest.profile import Profile
+from pipeline.ingest.rules import judge, rules_of
+
+BATCH_ROWS = 65_536
+_ASKED = {n: "timestamp('UTC')" for n in ("begin", "end", "horizon", "oldest")} | {"first": "boolean"}
+
+
+class Questions:
+    """The SQL a profile's days are asked, made once."""
+
+    def __init__(self, profile: Profile, limits: Ingest) -> None:
+        self.rules = rules_of(profile)
+        rows = canonical(raw_table(profile), profile).cross_join(ibis.table(_ASKED, name="asked"))
+        if profile.events.file_covers == "month":
+            # A row without a readable time belongs to no day; it is counted once, with the first day of its file.
+            rows = rows.filter(
+                rows.event_time.between(rows.begin, rows.end) & (rows.event_time < rows.end)
+                | (rows.event_time.isnull() & rows.first)
+            )
+        rows = judge(catalogue.beside_events(rows, profile), self.rules, limits)
+        self.judged = _sql(rows.drop("taken", "begin", "end", "horizon", "oldest", "first"))
+        judged = ibis.table(rows.schema(), name="judged")
+        self.counts = _sql(judged.group_by("outcome", "rule", "event_type").agg(rows=judged.count()))
+        self.events = {o: _sql(_events(judged, o)) for o in ("clean", "routed")}
+        self.refused = _sql(_refused(judged, profile))
+        items = catalogue.items_of_files if profile.catalogue.files else catalogue.items_of_events
+        self.items = _sql(items(profile))
+
+
+def _sql(question: ir.Table) -> str:
+    return str(ibis.to_sql(question, dialect="duckdb"))
+
+
+def _events(judged: ir.Table, outcome: str) -> ir.Table:
+    return judged.filter(judged.outcome == outcome).select(list(EVENT)).order_by(["event_time", "event_id"])
+
+
+def _refused(judged: ir.Table, profile: Profile) -> ir.Table:
+    place = [name for name in QUARANTINE if name != "row"]
+    raw = [f"raw_{name}" for name in profile.event_columns]
+    refused = judged.filter(judged.outcome == "quarantined")
+    return refused.select([*place, "torn", *raw]).order_by(["source_file", "row_number"])
+
+
+class Engine:
+    """Holds one day at a time."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def load(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+        """Streams batches into a table of this name, replacing the day before's."""
+        reader = pa.RecordBatchReader.from_batches(schema, batches)
+        self.connection.register("incoming", reader)
+        self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM incoming')
+        self.connection.unregister("incoming")
+
+    def keep(self, name: str, question: str) -> None:
+        """Stores a question's answer as a table of this name."""
+        self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {question}')
+
+    def ask(self, question: str) -> Iterator[pa.RecordBatch]:
+        """Streams a question's answer."""
+        return iter(self.connection.sql(question).to_arrow_reader(BATCH_ROWS))
+
+    def count(self, name: str) -> int:
+        """Returns how many rows a table holds."""
+        return self.connection.execute(f'SELECT count(*) FROM "{name}"').fetchall()[0][0]
+
+    def first_taken_by(self, rule: str) -> str:
+        """Returns file and row of the first row of the day a rule took."""
+        place = "SELECT source_file, row_number FROM judged WHERE rule = ? ORDER BY ALL LIMIT 1"
+        file, row = self.connection.execute(place, [rule]).fetchall()[0]
+        return f"{file} row {row}"
+
+
+@contextmanager
+def engine(memory_mb: int) -> Iterator[Engine]:
+    """Opens DuckDB in memory; what does not fit spills to a folder that is gone afterwards (pseudonyms only)."""
+    with tempfile.TemporaryDirectory(prefix="ingest-") as spill:
+        backend = ibis.duckdb.connect(":memory:", memory_limit=f"{memory_mb}MB", temp_directory=spill)
+        try:
+            backend.raw_sql("SET TimeZone = 'UTC'")
+            yield Engine(backend.con)
+        finally:
+            backend.disconnect()
