@@ -36,7 +36,8 @@ def published_before(layout: Layout, day: date) -> list[Published]:
         artifact = Artifact(layout.artifact("ingest", record["ingest_key"]))
         if not (artifact.path / MANIFEST).exists():
             raise MissingInputError(
-                f"{path}: names the ingest artifact {record['ingest_key']}, which is gone; ingest and validate {path.stem} again."
+                f"{path}: names the ingest artifact {record['ingest_key']}, which is gone; "
+                f"ingest and validate {path.stem} again."
             )
         found.append(Published(date.fromisoformat(path.stem), record, artifact))
     return found

@@ -115,7 +115,7 @@ def _refusal(failures: Sequence[dict[str, Any]], artifact: Artifact) -> str:
     first, days = failing[0], len({failure["day"] for failure in failing})
     more = f" ({len(failing) - 1} more failures, {days} days in all)" if len(failing) > 1 else ""
     return (
-        f"{first['day']} did not pass: {first['expectation']} on column {first['column']} observed {first['observed']}, "
-        f"expected {first['expected']}{more}. Its published record stays as it was; mend the logs or the rule, then ingest "
-        f"and validate that day again. Report: {artifact.path / 'report.html'}"
+        f"{first['day']} did not pass: {first['expectation']} on column {first['column']} observed "
+        f"{first['observed']}, expected {first['expected']}{more}. Its published record stays as it was; mend the logs "
+        f"or the rule, then ingest and validate that day again. Report: {artifact.path / 'report.html'}"
     )

@@ -1,0 +1,276 @@
+"""Published days in, a training set out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ibis
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from pipeline.core.artifacts import Artifact
+from pipeline.core.errors import DataError, MissingInputError
+from pipeline.core.run import Run
+from pipeline.core.schema import EVENT_TYPES, QUERY
+from pipeline.core.settings import Settings, load
+from pipeline.prepare import step
+from tests.fixtures.ingested import Row, at, days_of, digests, event, ingest, item, open_run, publish
+
+FIRST = "2024-03-01"
+# Of four days, 1 and 2 are training, 3 is validation, 4 is the test.
+DAYS = days_of(FIRST, 4)
+
+
+def load_days(settings: Settings, by_day: Sequence[Iterable[Row]], run_id: str = "run", **more: Any) -> Run:
+    days = days_of(FIRST, len(by_day))
+    run = open_run(settings, f"{days[0]}..{days[-1]}", run_id)
+    for day, rows in zip(days, by_day, strict=True):
+        publish(run, day, ingest(run, day, list(rows), **more.get(day, {})))
+    return run
+
+
+def shop() -> list[list[Row]]:
+    """u1 looks at a, b, then c, d; u2 at b, then a, then c; session s9 comes on the test day alone."""
+    return [
+        [event("view", at(DAYS[0], "10:00"), "a"), event("view", at(DAYS[0], "11:00"), "b", user="u2")],
+        [event("purchase", at(DAYS[1], "10:00"), "b", quantity=1), event("impression", at(DAYS[1], "10:01"), "z")],
+        [event("view", at(DAYS[2], "10:00"), "a"), event("cart", at(DAYS[2], "10:05"), "c"),
+         event("view", at(DAYS[2], "11:00"), "a", user="u2")],
+        [event("view", at(DAYS[3], "10:00"), "d"), event("purchase", at(DAYS[3], "10:05"), "d", quantity=1),
+         *(event("view", at(DAYS[3], f"12:0{n}"), name, session="s9") for n, name in enumerate("abca"))],
+    ]  # fmt: skip
+
+
+def made(run: Run) -> Artifact:
+    return run.artifact("prepare")
+
+
+def array(run: Run, name: str) -> list[Any]:
+    return np.load(made(run).file(f"{name}.npy")).tolist()
+
+
+def table(run: Run, name: str) -> list[Row]:
+    return parquet.read_table(made(run).file(f"{name}.parquet")).to_pylist()
+
+
+def test_training_holds_the_days_before_validation_and_nothing_else(settings: Settings) -> None:
+    run = load_days(settings, shop())
+    step.run(settings, run)
+    items = {row["index"]: row["item_id"] for row in table(run, "items")}
+    # Training: u1 a, b; u2 b. So b has two events, a one; c and d came later, z was only shown.
+    assert items == {1: "b", 2: "a"}
+    assert array(run, "sequence_items") == [2, 1, 1]
+    assert array(run, "sequence_offsets") == [0, 2, 3]
+    assert [EVENT_TYPES[code] for code in array(run, "sequence_types")] == ["view", "purchase", "view"]
+    assert array(run, "targets") == [0, 1, 2]
+    assert [row["events"] for row in table(run, "items")] == [2, 1]
+    assert [row["probability"] for row in table(run, "items")] == [2 / 3, 1 / 3]
+
+
+def test_arrays_have_the_types_the_contract_names(settings: Settings) -> None:
+    run = load_days(settings, shop())
+    step.run(settings, run)
+    types = {p.stem: str(np.load(p).dtype) for p in made(run).path.glob("*.npy")}
+    assert types == {
+        "sequence_items": "int32",
+        "sequence_types": "uint8",
+        "sequence_times": "int64",
+        "sequence_offsets": "int64",
+        "targets": "int64",
+        "target_queries": "int32",
+    }
+    for name in ("validation", "test"):
+        assert parquet.read_schema(made(run).file(f"{name}.parquet")).equals(ibis.schema(QUERY).to_pyarrow())
+
+
+def test_a_known_user_is_cut_where_the_period_begins(settings: Settings) -> None:
+    run = load_days(settings, shop())
+    step.run(settings, run)
+    first = table(run, "validation")[0]
+    assert first["user"] == "u1" and first["kind"] == "recommend" and first["query"] is None
+    assert first["time"] == at(DAYS[2], "00:00")
+    assert first["history_item_ids"] == ["a", "b"]
+    assert first["history_event_types"] == ["view", "purchase"]
+    assert first["history_times"] == [at(DAYS[0], "10:00"), at(DAYS[1], "10:00")]
+    assert first["target_item_ids"] == ["a", "c"]
+    assert first["new_target_item_ids"] == ["c"]
+
+
+def test_the_test_sees_validation_as_history(settings: Settings) -> None:
+    run = load_days(settings, shop())
+    step.run(settings, run)
+    first = table(run, "test")[0]
+    assert (first["user"], first["history_item_ids"]) == ("u1", ["a", "b", "a", "c"])
+    assert first["target_item_ids"] == first["new_target_item_ids"] == ["d"]
+
+
+def test_a_session_without_history_is_cut_in_its_middle(settings: Settings) -> None:
+    run = load_days(settings, shop())
+    step.run(settings, run)
+    session = table(run, "test")[1]
+    # a b | c a: the cut lies at the third of four events.
+    assert session["user"] == "s9" and session["time"] == at(DAYS[3], "12:02")
+    assert session["history_item_ids"] == ["a", "b"]
+    assert session["target_item_ids"] == ["c", "a"]
+    assert session["new_target_item_ids"] == ["c"]
+
+
+def test_events_of_one_moment_are_never_parted_into_history_and_target(settings: Settings) -> None:
+    days = shop()
+    moments = ("12:00", "12:00", "12:00", "12:01")
+    days[3] += [event("view", at(DAYS[3], m), name, session="s5") for m, name in zip(moments, "abcd", strict=True)]
+    days[3] += [event("purchase", at(DAYS[3], "13:00"), name, session="basket") for name in "abc"]
+    run = load_days(settings, days)
+    step.run(settings, run)
+    by_user = {row["user"]: row for row in table(run, "test")}
+    # The middle lies between events of 12:00, so the cut moves on to 12:01; a basket of one moment is no query.
+    assert by_user["s5"]["history_item_ids"] == ["a", "b", "c"] and by_user["s5"]["target_item_ids"] == ["d"]
+    assert "basket" not in by_user
+
+
+def test_history_carries_the_last_events_but_new_targets_know_all_of_them(settings: Settings) -> None:
+    short = load([f"store.root={settings.store.root}", "prepare.history_length=1"])
+    run = load_days(short, shop())
+    step.run(short, run)
+    first = table(run, "validation")[0]
+    assert first["history_item_ids"] == ["b"]
+    assert first["new_target_item_ids"] == ["c"]
+
+
+def test_a_search_is_a_query_and_its_answers_are_targets(settings: Settings) -> None:
+    days = shop()
+    for day in (0, 3):
+        s = {"user": "u2", "session": f"s{day}"}
+        days[day] += [
+            event("search", at(DAYS[day], "14:00"), query="red shoe", **s),
+            event("view", at(DAYS[day], "14:10"), "a", **s),
+            event("view", at(DAYS[day], "14:31"), "c", **s),
+        ]
+    run = load_days(settings, days)
+    step.run(settings, run)
+    search = next(row for row in table(run, "test") if row["kind"] == "search")
+    assert search["query"] == "red shoe" and search["time"] == at(DAYS[3], "14:00")
+    # 14:31 is 31 minutes after the search, one more than an answer may take.
+    assert search["target_item_ids"] == ["a"] and search["new_target_item_ids"] == []
+    assert search["history_item_ids"] == ["b", "a", "c", "a"]
+    assert made(run).json("queries.json") == ["red shoe"]
+    # Training, by actor and time: u1 a, b; u2 b, a (answers), c.
+    assert array(run, "target_queries") == [-1, -1, -1, 0, -1]
+
+
+def test_two_runs_from_the_same_days_make_the_same_bytes(settings: Settings) -> None:
+    first = load_days(settings, shop())
+    step.run(settings, first)
+    made_first, key = digests(made(first).path), made(first).key
+    again = open_run(settings, f"{DAYS[0]}..{DAYS[3]}", "again", force=True)
+    assert not step.run(settings, again).cached
+    assert made(again).key == key
+    assert digests(made(again).path) == made_first
+
+
+def test_an_unchanged_window_is_not_prepared_again(settings: Settings) -> None:
+    run = load_days(settings, shop())
+    step.run(settings, run)
+    other = open_run(settings, f"{DAYS[0]}..{DAYS[3]}", "other")
+    assert step.run(settings, other).cached
+
+
+def test_split_states_its_cuts_in_utc_and_counts(settings: Settings) -> None:
+    run = load_days(settings, shop())
+    report = step.run(settings, run)
+    split = made(run).json("split.json")
+    assert split["window"] == [DAYS[0], DAYS[3]]
+    assert split["validation_start"] == "2024-03-03T00:00:00+00:00"
+    assert split["test_start"] == split["data_end"] == "2024-03-04T00:00:00+00:00"
+    assert split["test_end"] == "2024-03-05T00:00:00+00:00"
+    assert split["counts"] == report.counts
+    assert report.counts["test_queries"] == 2 and report.counts["validation_queries"] == 2
+
+
+def test_cuts_are_midnights_of_the_shop(settings: Settings) -> None:
+    berlin = load([f"store.root={settings.store.root}", "shop.timezone=Europe/Berlin"])
+    run = load_days(berlin, shop())
+    step.run(berlin, run)
+    assert made(run).json("split.json")["test_start"] == "2024-03-03T23:00:00+00:00"
+
+
+def test_routed_events_join_the_day_they_belong_to_once(settings: Settings) -> None:
+    late = event("view", at(DAYS[0], "18:00"), "late")
+    known = shop()[0][0]
+    run = load_days(settings, shop(), **{DAYS[1]: {"routed": [late, known]}, DAYS[2]: {"routed": [late]}})
+    step.run(settings, run)
+    counts = {row["item_id"]: row["events"] for row in table(run, "items")}
+    assert counts == {"a": 1, "b": 2, "late": 1}
+
+
+def test_unpublished_days_and_days_after_the_run_are_left_out(settings: Settings) -> None:
+    days = [*shop(), [event("view", at("2024-03-05"), "future")]]
+    everything = load_days(settings, days)
+    (everything.layout.published_folder / f"{DAYS[0]}.json").unlink()
+    more = [event("view", at("2024-02-29", "10:00"), "old"), event("view", at("2024-02-29", "10:00"), "b", user="u2")]
+    leap = open_run(settings, "2024-02-29", "leap")
+    publish(leap, "2024-02-29", ingest(leap, "2024-02-29", more))
+    run = open_run(settings, f"{DAYS[0]}..{DAYS[3]}", "shorter")
+    step.run(settings, run)
+    # Left are 02-29, 03-02 | 03-03 | 03-04.
+    assert {row["item_id"] for row in table(run, "items")} == {"old", "b"}
+    assert made(run).json("split.json")["window"] == ["2024-02-29", DAYS[3]]
+
+
+def test_the_catalogue_row_valid_before_validation_describes_an_item(settings: Settings) -> None:
+    more = {
+        DAYS[0]: {"items": [item("a", at(DAYS[0], "00:00"), title="first", price=1.0)]},
+        DAYS[1]: {"items": [item("a", at(DAYS[1], "00:00"), title="second", price=2.0),
+                            item("a", at(DAYS[2], "00:00"), title="announced", price=9.0)]},
+        DAYS[2]: {"items": [item("a", at(DAYS[1], "12:00"), title="written later", price=3.0)]},
+    }  # fmt: skip
+    run = load_days(settings, shop(), **more)
+    step.run(settings, run)
+    described = {row["item_id"]: (row["title"], row["price"]) for row in table(run, "items")}
+    assert described == {"a": ("second", 2.0), "b": (None, None)}
+
+
+def test_rare_items_stay_out_of_the_vocabulary_and_of_sequences(settings: Settings) -> None:
+    strict = load([f"store.root={settings.store.root}", "prepare.min_item_events=2"])
+    run = load_days(strict, shop())
+    step.run(strict, run)
+    assert [row["item_id"] for row in table(run, "items")] == ["b"]
+    assert array(run, "sequence_items") == [1, 1]
+
+
+def test_nothing_published_is_said_in_one_sentence(settings: Settings) -> None:
+    run = open_run(settings, "2024-03-04")
+    with pytest.raises(MissingInputError, match=r"no published day with events from .* to 2024-03-04"):
+        step.run(settings, run)
+
+
+def test_a_record_whose_artifact_is_gone_is_named(settings: Settings) -> None:
+    run = load_days(settings, shop())
+    (run.artifact("ingest", DAYS[1]).path / "events.parquet").unlink()
+    with pytest.raises(MissingInputError, match=f"{DAYS[1]}.json: .* events.parquet is gone"):
+        step.run(settings, run)
+
+
+def test_too_few_days_are_counted(settings: Settings) -> None:
+    run = load_days(settings, shop()[:3])
+    with pytest.raises(DataError, match=r"need 4 published days with events, .* found 3"):
+        step.run(settings, run)
+
+
+def test_a_period_without_targets_is_named(settings: Settings) -> None:
+    days = shop()
+    days[2] = [event("search", at(DAYS[2], "10:00"), query="nothing")]
+    run = load_days(settings, days)
+    with pytest.raises(DataError, match=r"The validation \(2024-03-03 .* holds no view, cart or purchase"):
+        step.run(settings, run)
+    assert not list((Path(run.root) / "store" / "prepare").glob("*"))
+
+
+def test_split_json_is_plain_json(settings: Settings) -> None:
+    run = load_days(settings, shop())
+    step.run(settings, run)
+    assert json.loads(made(run).file("split.json").read_text())["counts"]["events"] == 12
