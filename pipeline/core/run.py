@@ -20,6 +20,12 @@ REPORT = "report.json"
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
+def run_id_from(orchestrators_id: str) -> str:
+    """Returns a run id made of an orchestrator's: what a folder or command cannot hold is replaced by a dash."""
+    clean = re.sub(r"[^A-Za-z0-9._-]", "-", orchestrators_id).lstrip("._-") or "run"
+    return clean if len(clean) <= 200 else f"{clean[:183]}-{artifacts.digest_of(orchestrators_id)[:16]}"
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where everything lies below the store's root."""

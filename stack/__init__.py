@@ -1,0 +1,1 @@
+"""The embedded stack: Airflow, MLflow and the recommendation server on one machine, all state under one folder."""

@@ -1,0 +1,111 @@
+"""Airflow over its REST API: log in, trigger, look, wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from pipeline.core.errors import UnavailableError, UsageError
+
+ENDED = frozenset({"success", "failed"})
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+class AirflowClient:
+    """Speaks to one Airflow as one of its users."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self._login = {"username": user, "password": password}
+        # A proxy set for the outer world has no part in a talk on one machine.
+        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def call(self, method: str, path: str, **more: Any) -> Any:
+        """Returns the answer's JSON.
+
+        Raises: UsageError: Airflow refuses the request. UnavailableError: it does not answer.
+        """
+        try:
+            answer = self._http.request(method, f"/api/v2{path}", **more)
+            if answer.status_code == 401:
+                self._log_in()
+                answer = self._http.request(method, f"/api/v2{path}", **more)
+        except httpx.TransportError as error:
+            raise UnavailableError(
+                f"Airflow at {self._http.base_url} does not answer ({error}); see `make status`."
+            ) from None
+        if answer.status_code >= 500:
+            raise UnavailableError(
+                f"Airflow at {self._http.base_url}{path} answered {answer.status_code}: {answer.text[:300]}"
+            )
+        if answer.is_error:
+            raise UsageError(f"Airflow refuses {method} {path}: {_reason(answer)}")
+        return answer.json() if answer.content else None
+
+    def _log_in(self) -> None:
+        answer = self._http.post("/auth/token", json=self._login)
+        if answer.is_error:
+            raise UsageError(f"Airflow refuses the login of {self._login['username']}; see var/secrets.env.")
+        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def put_pool(self, name: str, slots: int, why: str) -> None:
+        body = {"name": name, "slots": slots, "description": why, "include_deferred": False}
+        known = {pool["name"] for pool in self.call("GET", "/pools")["pools"]}
+        if name not in known:
+            self.call("POST", "/pools", json=body)
+
+    def trigger(
+        self, dag_id: str, conf: Mapping[str, Any] | None = None, partition_key: str | None = None
+    ) -> dict[str, Any]:
+        """Starts a DAG run and returns it."""
+        key = {"partition_key": partition_key} if partition_key else {}
+        return self.call(
+            "POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {}), **key}
+        )
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Returns the newest runs of a DAG, newest first."""
+        return self.call("GET", f"/dags/{dag_id}/dagRuns", params={"order_by": "-id", "limit": 50})["dag_runs"]
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+
+    def report(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any] | None:
+        """Returns what a task handed back, or None when it handed back nothing."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        try:
+            return self.call("GET", path, params={"deserialize": True})["value"]
+        except UsageError:
+            return None
+
+    def stop_run(self, dag_id: str, run_id: str) -> None:
+        """Ends a run that goes on; its tasks are killed."""
+        self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+
+    def wait(self, dag_id: str, run_id: str, timeout_seconds: float) -> dict[str, Any]:
+        """Returns the run once it has ended.
+
+        Raises: UnavailableError: it has not ended by then.
+        """
+        until = time.monotonic() + timeout_seconds
+        while (run := self.run(dag_id, run_id))["state"] not in ENDED:
+            if time.monotonic() > until:
+                raise UnavailableError(f"{dag_id} {run_id} is still {run['state']} after {timeout_seconds:g} s.")
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        return run
+
+
+def _reason(answer: httpx.Response) -> str:
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.status_code} {answer.text[:300]}"
+    return detail if isinstance(detail, str) else str(detail)[:500]
