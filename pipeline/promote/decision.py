@@ -95,9 +95,9 @@ class Decision:
         """The gate judged a dry run or a backfill."""
         return bool(self.raw["backfill"] or self.raw["dry_run"])
 
-    def open_gates(self) -> list[str]:
-        """Returns the names of the gates that did not pass."""
-        return sorted({gate["gate"] for gate in self.gates if gate["verdict"] in ("fail", "inconclusive")})
+    def open_gates(self) -> list[dict[str, Any]]:
+        """Returns the gates that failed or could not tell."""
+        return [gate for gate in self.gates if gate["verdict"] in ("fail", "inconclusive")]
 
     def judged_against(self, champion: Entry | None) -> bool:
         """Tells whether it was judged against the champion that stands now, by bundle and by ledger entry."""

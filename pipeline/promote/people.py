@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from pipeline.core.errors import PipelineError, UsageError
 
 SCHEDULE = "schedule"
-
-OVERRIDABLE = ("accuracy", "anchor", "slice", "latency")
-"""Gates, by the beginning of their names, a person may overrule with a reason. Whatever is not here fails closed:
-a bundle that does not load, answers its goldens wrongly or needs too much memory is nobody's to wave through."""
 
 
 def named(text: str, option: str) -> str:
@@ -25,12 +24,18 @@ def check_may_approve(by: str, requested_by: str) -> None:
         raise PipelineError(f"{by} asked for this run and may not approve it; somebody else must.")
 
 
-def check_overridable(gates: list[str]) -> None:
-    """Raises: PipelineError: one of these gates cannot be overruled."""
-    closed = [gate for gate in gates if not gate.startswith(OVERRIDABLE)]
-    if closed or not gates:
-        what = ", ".join(closed) or "no gate by name"
+def check_overridable(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Fails closed: only what the gate itself marked `overridable` may be overruled, and there must be something to.
+
+    Args:
+        rows: the gates of a decision that did not pass.
+
+    Raises: PipelineError: one of them cannot be overruled.
+    """
+    closed = sorted({row["gate"] for row in rows if row.get("overridable") is not True})
+    if closed or not rows:
+        what = ", ".join(closed) or "no gate it names"
         raise PipelineError(
-            f"The decision stands on {what}, which nobody may overrule (only {', '.join(OVERRIDABLE)}); "
+            f"The decision rests on {what}, which nobody may overrule: the bundle is not fit to serve; "
             "mend the cause and run the night again."
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
@@ -21,6 +22,7 @@ from pipeline.core.errors import PipelineError, SettingsError, UnavailableError
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import sqlalchemy as sql
 from mlflow import MlflowClient
@@ -85,6 +87,17 @@ def shown(uri: str) -> str:
     return f"{scheme}{separator}{credentials.partition(':')[0]}:***@{place}" if at else uri
 
 
+def _named(name: str) -> str:
+    """Returns a name MLflow takes: it allows letters, digits, and a few signs."""
+    return re.sub(r"[^\w\-. :/]", "_", name)[:250]
+
+
+def _artifacts_beside(uri: str) -> Path | None:
+    """Returns where artefacts lie when no server decides: beside the SQLite file."""
+    scheme, _, path = uri.partition(":///")
+    return Path(path).resolve().with_suffix("") if scheme == "sqlite" else None
+
+
 def _batches(values: list[T]) -> Iterator[list[T]]:
     return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
 
@@ -99,7 +112,7 @@ class TrackedRun:
     def params(self, values: Mapping[str, Any]) -> None:
         """Logs parameters; a retry's changed value cannot replace the first, so it is kept as tag `changed.<name>`."""
         known = self._client.get_run(self.run_id).data.params
-        texts = {name: str(value)[:LONGEST_TEXT] for name, value in values.items()}
+        texts = {_named(name): str(value)[:LONGEST_TEXT] for name, value in values.items()}
         for some in _batches([Param(n, v) for n, v in texts.items() if n not in known]):
             self._client.log_batch(self.run_id, params=some)
         self.tags({f"changed.{n}": v for n, v in texts.items() if known.get(n, v) != v})
@@ -107,12 +120,12 @@ class TrackedRun:
     @_in_one_sentence
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         now = get_current_time_millis()
-        for some in _batches([Metric(n, float(v), now, step or 0) for n, v in values.items()]):
+        for some in _batches([Metric(_named(n), float(v), now, step or 0) for n, v in values.items()]):
             self._client.log_batch(self.run_id, metrics=some)
 
     @_in_one_sentence
     def tags(self, values: Mapping[str, Any]) -> None:
-        for some in _batches([RunTag(n, str(v)[:LONGEST_TEXT]) for n, v in values.items()]):
+        for some in _batches([RunTag(_named(n), str(v)[:LONGEST_TEXT]) for n, v in values.items()]):
             self._client.log_batch(self.run_id, tags=some)
 
     @_in_one_sentence
@@ -149,8 +162,7 @@ class Tracking:
         """
         root, section = settings.store.root.resolve(), settings.register
         uri = section.tracking_uri or f"sqlite:///{root / 'mlflow.sqlite'}"
-        own = None if section.tracking_uri else root / "mlflow"
-        tracking = cls(uri, section.experiment, section.model_name, own)
+        tracking = cls(uri, section.experiment, section.model_name, _artifacts_beside(uri))
         tracking._reach(root)
         return tracking
 

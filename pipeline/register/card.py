@@ -1,0 +1,107 @@
+"""The model card: one page of Markdown a reviewer reads in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pipeline.model.bundle import Bundle
+from pipeline.register.lineage import Lineage
+
+LONGEST_CELL = 80
+
+
+def write_card(lineage: Lineage, bundle: Bundle) -> str:
+    """Returns the card."""
+    sections = (_head, _data, _accuracy, _recipes, _limits, _origin)
+    return "\n".join(line for section in sections for line in section(lineage, bundle))
+
+
+def _head(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
+    yield f"# Two towers of run {lineage.run_id}"
+    yield ""
+    yield f"Retrieval for recommendation and search: recipe **{bundle.recipe}**, {bundle.bytes / 1e6:,.1f} MB, index "
+    yield f"{_shown(bundle.manifest['index'])}. Bundle `{bundle.digest}`."
+
+
+def _data(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
+    split = lineage.split
+    yield "\n## Data\n"
+    first, last = split["window"]
+    yield f"Days {first} to {last}. Training ends {split['validation_start']}, validation {split['test_start']}, test "
+    yield f"{split['test_end']}; nothing after {bundle.data_end} was seen by training or choice.\n"
+    yield from _table(("counted", "n"), [(name, _shown(n)) for name, n in split["counts"].items()])
+
+
+def _accuracy(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
+    yield "\n## Accuracy on validation, before compression\n"
+    yield "The gate opens the test and adds its own record.\n"
+    yield from _table(("metric", "value"), _metric_rows(lineage.metrics))
+
+
+def _metric_rows(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if _is_interval(values) or not isinstance(values, Mapping | list):
+        yield prefix, _shown(values)
+    elif isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from _metric_rows(value, f"{prefix} {name}".strip())
+
+
+def _recipes(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
+    yield "\n## Recipes tried\n"
+    columns = list(dict.fromkeys(name for row in lineage.recipes for name in row))
+    yield from _table(columns, [[_shown(row.get(name)) for name in columns] for row in lineage.recipes])
+    for name, value in lineage.choice.items():
+        if isinstance(value, str | int | float):
+            yield f"\n*{name}*: {_shown(value)}"
+
+
+def _limits(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
+    yield "\n## Limits\n"
+    yield "- It retrieves; it does not rank by margin, stock or promotion."
+    yield "- Items and taste newer than the data's end are known by content or by the request's history alone."
+    yield "- Users and sessions are pseudonyms; no attribute of a person is an input."
+    yield "- Accuracy is of clicks and purchases the shop's former pages led to, not of what people might have wanted."
+
+
+def _origin(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
+    yield "\n## Where it comes from\n"
+    keys = {stage: key for stage, key in lineage.keys.items() if "/" not in stage}
+    parts = len(lineage.keys) - len(keys)
+    rows = [
+        ("run", lineage.run_id),
+        ("days", lineage.days),
+        ("as of", lineage.as_of),
+        ("commit", lineage.commit or "-"),
+    ]
+    yield from _table(
+        ("what", "which"), [*rows, *((f"{s} key", k) for s, k in keys.items()), ("ingested days", str(parts))]
+    )
+
+
+def _table(head: Sequence[str], rows: Any) -> Iterator[str]:
+    yield _line(head)
+    yield _line(["---"] * len(head))
+    yield from (_line(row) for row in rows)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, Mapping) and {"mean", "low", "high"} <= value.keys()
+
+
+def _shown(value: Any) -> str:
+    if _is_interval(value):
+        return f"{_shown(value['mean'])} [{_shown(value['low'])}, {_shown(value['high'])}]"
+    if isinstance(value, bool) or value is None:
+        return "-" if value is None else str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(inner)}" for name, inner in value.items())
+    return str(value)

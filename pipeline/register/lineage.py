@@ -1,0 +1,115 @@
+"""Where a bundle comes from: days, split, code, artifact keys, figures. Read from the run, nothing is computed anew."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.artifacts import PACKAGE
+from pipeline.core.run import Run
+from pipeline.model.bundle import Bundle
+
+STAGES = ("ingest", "validate", "prepare", "train", "optimize")
+PLOTS = (("train", "curves.svg"), ("optimize", "pareto.svg"))
+RECORDS = (("prepare", "split.json"), ("optimize", "recipes.json"), ("optimize", "choice.json"))
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What the registry says of a version.
+
+    Attributes:
+        keys: of every artifact the run stands on, `stage` or `stage/part` to key.
+        metrics: of training, as train left them.
+        history: of training, epoch by epoch.
+        recipes: a row a recipe.
+        plots, records: files to attach.
+    """
+
+    run_id: str
+    days: str
+    as_of: str
+    commit: str
+    keys: Mapping[str, str]
+    split: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    history: Any
+    recipes: list[Mapping[str, Any]]
+    choice: Mapping[str, Any]
+    plots: list[Path] = field(default_factory=list)
+    records: list[Path] = field(default_factory=list)
+
+
+def trace(run: Run) -> Lineage:
+    """Reads the lineage of a run's bundle from its artifacts.
+
+    Raises: MissingInputError: a stage did not run, or left a file out.
+    """
+    prepared, trained, optimized = (run.artifact(stage) for stage in ("prepare", "train", "optimize"))
+    return Lineage(
+        run_id=run.run_id,
+        days=str(run.days),
+        as_of=run.as_of.isoformat(),
+        commit=code_commit(),
+        keys=dict(_keys(run)),
+        split=prepared.json("split.json"),
+        metrics=trained.json("metrics.json"),
+        history=trained.json("history.json"),
+        recipes=_rows(optimized.json("recipes.json")),
+        choice=optimized.json("choice.json"),
+        plots=[run.artifact(stage).file(name) for stage, name in PLOTS],
+        records=[run.artifact(stage).file(name) for stage, name in RECORDS],
+    )
+
+
+def _keys(run: Run) -> Iterator[tuple[str, str]]:
+    for stage in STAGES:
+        for part, artifact in sorted(run.artifacts(stage).items()):
+            yield (f"{stage}/{part}" if part else stage), artifact.key
+
+
+def _rows(recipes: Any) -> list[Mapping[str, Any]]:
+    return list(recipes["recipes"]) if isinstance(recipes, Mapping) else list(recipes)
+
+
+def code_commit() -> str:
+    """Returns the commit of the code that runs, with `+changes` where files differ from it; empty without git."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return f"{head}+changes" if _git("status", "--porcelain", "--untracked-files=no") else head
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(PACKAGE.parent), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def tags_of(lineage: Lineage, bundle: Bundle) -> dict[str, str]:
+    """Returns the tags of the version; `digest` and `run_id` together name it."""
+    return {
+        "digest": bundle.digest,
+        "data_end": bundle.data_end,
+        "recipe": bundle.recipe,
+        "run_id": lineage.run_id,
+        "days": lineage.days,
+        "as_of": lineage.as_of,
+        "commit": lineage.commit,
+        "keys": json.dumps({stage: key for stage, key in lineage.keys.items() if "/" not in stage}),
+    }
+
+
+def numbers(values: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yields every number in nested JSON under its dotted path."""
+    if isinstance(values, bool) or values is None:
+        return
+    if isinstance(values, int | float):
+        yield prefix, float(values)
+    elif isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from numbers(value, f"{prefix}.{name}" if prefix else str(name))

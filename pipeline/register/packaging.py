@@ -1,0 +1,92 @@
+"""Packs a release bundle as a model MLflow can load by itself: code, requirements, signature and an example."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Array
+
+from pipeline.core.artifacts import PACKAGE
+from pipeline.model.bundle import Bundle
+
+ROOMS = ("core", "model")
+"""What `Retriever` needs of this package; the model carries a copy."""
+
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "faiss-cpu", "ai-edge-litert")
+
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(Array(DataType.string), "history_item_ids"),
+            ColSpec(Array(DataType.string), "history_event_types"),
+            ColSpec(DataType.string, "query", required=False),
+            ColSpec(DataType.string, "category", required=False),
+            ColSpec(DataType.long, "k", required=False),
+            ColSpec(DataType.boolean, "exclude_seen", required=False),
+        ]
+    ),
+    outputs=Schema(
+        [
+            ColSpec(Array(DataType.string), "item_ids"),
+            ColSpec(Array(DataType.double), "scores"),
+            ColSpec(DataType.string, "fallback", required=False),
+        ]
+    ),
+)
+
+
+def pack(bundle: Bundle, folder: Path) -> Path:
+    """Writes an MLflow model of the bundle to `folder / "model"` and returns that folder."""
+    model = folder / "model"
+    with warnings.catch_warnings():
+        # It asks for type hints, which would take the place of the signature given here.
+        warnings.filterwarnings("ignore", message=".*[Tt]ype hint", category=UserWarning)
+        _save(bundle, model, _code(folder))
+    return model
+
+
+def _save(bundle: Bundle, model: Path, code: Path) -> None:
+    mlflow.pyfunc.save_model(
+        path=str(model),
+        python_model=str(Path(__file__).with_name("serving_model.py")),
+        artifacts={"bundle": str(bundle.path)},
+        code_paths=[str(code)],
+        pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+        signature=SIGNATURE,
+        input_example=requests_frame(bundle)[:1],
+        metadata={"digest": bundle.digest, "recipe": bundle.recipe, "data_end": bundle.data_end},
+    )
+
+
+def _code(folder: Path) -> Path:
+    code = folder / "pipeline"
+    code.mkdir()
+    shutil.copyfile(PACKAGE / "__init__.py", code / "__init__.py")
+    for room in ROOMS:
+        shutil.copytree(PACKAGE / room, code / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return code
+
+
+def requests_frame(bundle: Bundle) -> pd.DataFrame:
+    """Returns the bundle's golden requests for items, one a row, as the packed model takes them."""
+    requests = [golden["request"] for golden in bundle.goldens if golden["request"] and "k" in golden["request"]]
+    return pd.DataFrame([_row(request) for request in requests])
+
+
+def _row(request: dict) -> dict:
+    history = request.get("history") or []
+    return {
+        "history_item_ids": [event["item_id"] for event in history],
+        "history_event_types": [event["event_type"] for event in history],
+        "query": request.get("query"),
+        "category": (request.get("filter") or {}).get("category"),
+        "k": request["k"],
+        "exclude_seen": request.get("exclude_seen", True),
+    }

@@ -1,0 +1,50 @@
+"""The release bundle as an MLflow model: `mlflow models serve` and `mlflow.pyfunc.load_model` run this very file.
+
+One row a request, one row an answer; the same `Retriever` the server uses answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+DEFAULT_K = 20
+
+
+class BundleModel(PythonModel):
+    """Answers from the bundle that lies beside it."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        from pathlib import Path
+
+        from pipeline.model.retriever import Retriever
+
+        self._retriever = Retriever.load(Path(context.artifacts["bundle"]))
+
+    # Without type hints: MLflow takes those of `predict` for a schema, and ours is the signature it is saved with.
+    def predict(self, context, model_input, params=None):
+        import pandas as pd
+
+        return pd.DataFrame([self._answer(row) for row in model_input.to_dict("records")])
+
+    def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
+        from pipeline.model.features import Query
+
+        query = Query(list(row["history_item_ids"]), list(row["history_event_types"]), _given(row.get("query")))
+        k, exclude_seen = _given(row.get("k")) or DEFAULT_K, _given(row.get("exclude_seen"))
+        answer = self._retriever.recommend(query, int(k), exclude_seen is not False, _given(row.get("category")))
+        return {
+            "item_ids": [item.item_id for item in answer.items],
+            "scores": [float(item.score) for item in answer.items],
+            "fallback": answer.fallback,
+        }
+
+
+def _given(value: Any) -> Any:
+    """Returns None for the several ways a data frame writes that nothing was given."""
+    return None if value is None or value != value else value
+
+
+mlflow.models.set_model(BundleModel())

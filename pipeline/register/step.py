@@ -1,0 +1,118 @@
+"""Registers a run's release bundle in MLflow as the challenger, with everything a reviewer asks for."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.artifacts import write_beside
+from pipeline.core.run import Run
+from pipeline.core.settings import Settings
+from pipeline.core.step import Report
+from pipeline.model.bundle import Bundle, open_bundle
+from pipeline.register.card import write_card
+from pipeline.register.lineage import Lineage, numbers, tags_of, trace
+
+CHALLENGER = "challenger"
+SETTINGS_FILE = "settings.json"
+
+
+def run(settings: Settings, run: Run) -> Report:
+    """Makes a version of this run's bundle, or finds the one an earlier attempt made.
+
+    Raises:
+        MissingInputError, CorruptArtifactError: the bundle is not there, or not what was sealed.
+        UnavailableError: MLflow does not answer.
+    """
+    bundle = open_bundle(run.artifact("optimize").path / "bundle")
+    if run.dry_run:
+        _note(run, None, bundle, None)
+        return Report(f"Nothing was registered: run {run.run_id} is a dry run.", digests={"bundle": bundle.digest})
+    from pipeline.store.tracking import Tracking
+
+    lineage = trace(run)
+    tracking = Tracking.connect(settings)
+    night = tracking.night(run.run_id)
+    version = tracking.version_by_digest(bundle.digest, run.run_id)
+    if version is None:
+        _log(tracking, settings, run, lineage, bundle)
+        source = _log_model(tracking, night, bundle)
+        version = tracking.register(source, night.run_id, tags_of(lineage, bundle), write_card(lineage, bundle))
+    tracking.finish_night(run.run_id)
+    _call_challenger(tracking, run, version)
+    _note(run, version, bundle, night.run_id)
+    uris = {"version": tracking.version_page(version), "run": tracking.run_page(night)}
+    return Report(
+        f"Version {version} of {settings.register.model_name} is bundle {bundle.digest[:12]}"
+        + (", registered as a backfill." if run.backfill else ", the challenger."),
+        digests={"bundle": bundle.digest},
+        uris={name: uri for name, uri in uris.items() if uri},
+    )
+
+
+def _call_challenger(tracking: Any, run: Run, version: str) -> None:
+    """Moves the alias, but never on a backfill, nor onto the version that is champion already."""
+    aliases = tracking.aliases()
+    if not run.backfill and version not in (aliases.get("champion"), aliases.get(CHALLENGER)):
+        tracking.set_alias(CHALLENGER, version)
+
+
+def _log(tracking: Any, settings: Settings, run: Run, lineage: Lineage, bundle: Bundle) -> None:
+    """Fills the night's run and its nested runs: night, train, one for each recipe."""
+    night = tracking.night(run.run_id)
+    night.params(dict(_parameters(settings.masked())))
+    night.tags({**tags_of(lineage, bundle), "requested_by": run.requested_by, "backfill": run.backfill})
+    night.metrics(dict(numbers(lineage.split["counts"], "split")))
+    with tracking.child(run.run_id, "train") as train:
+        train.metrics(dict(numbers(lineage.metrics)))
+        for epoch, values in _epochs(lineage.history):
+            train.metrics(values, step=epoch)
+    for row in lineage.recipes:
+        _log_recipe(tracking, run, row)
+    for path in lineage.plots:
+        night.artifact(path, "plots")
+    for path in lineage.records:
+        night.artifact(path, "records")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, value in ((SETTINGS_FILE, settings.masked()), ("keys.json", lineage.keys)):
+            path = Path(folder) / name
+            path.write_text(json.dumps(value, indent=1, sort_keys=True))
+            night.artifact(path, "records")
+
+
+def _log_recipe(tracking: Any, run: Run, row: Mapping[str, Any]) -> None:
+    name = str(row.get("recipe") or row.get("name"))
+    with tracking.child(run.run_id, f"recipe {name}", under="train") as child:
+        child.metrics(dict(numbers(row)))
+        child.tags({key: value for key, value in row.items() if isinstance(value, str | bool)})
+
+
+def _log_model(tracking: Any, night: Any, bundle: Bundle) -> str:
+    from pipeline.register.packaging import pack
+
+    with tempfile.TemporaryDirectory() as folder:
+        night.artifact(pack(bundle, Path(folder)), "model")
+    return f"runs:/{night.run_id}/model"
+
+
+def _parameters(settings: Mapping[str, Any]) -> Any:
+    for section, fields in settings.items():
+        yield from ((f"{section}.{name}", value) for name, value in fields.items())
+
+
+def _epochs(history: Any) -> Any:
+    """Yields the numbers of each epoch, whether history is a list of rows or a list for each metric."""
+    if isinstance(history, Mapping):
+        series = {name: values for name, values in history.items() if isinstance(values, list)}
+        length = min(map(len, series.values()), default=0)
+        history = [{name: values[at] for name, values in series.items()} for at in range(length)]
+    for epoch, row in enumerate(history, start=1):
+        yield epoch, dict(numbers(row, "epoch"))
+
+
+def _note(run: Run, version: str | None, bundle: Bundle, mlflow_run_id: str | None) -> None:
+    fields = {"version": version, "digest": bundle.digest, "mlflow_run_id": mlflow_run_id}
+    write_beside(run.folder / "register.json", json.dumps(fields, indent=1))

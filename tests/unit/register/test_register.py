@@ -1,0 +1,131 @@
+"""The registry's side of a night, on a real MLflow store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from pipeline.core.errors import CorruptArtifactError, UnavailableError
+from pipeline.core.settings import Settings
+from pipeline.model.goldens import differences
+from pipeline.register import step
+from pipeline.register.card import write_card
+from pipeline.register.lineage import code_commit, numbers, trace
+from pipeline.register.packaging import requests_frame
+from pipeline.store.tracking import Tracking
+from tests.conftest import PSEUDONYM_KEY
+from tests.fixtures.nights import bundle_of, make_night, with_section
+
+
+def test_a_version_answers_its_bundles_goldens_when_mlflow_loads_it(tracked: Settings, tiny_bundle: Path) -> None:
+    run = make_night(tracked, tiny_bundle, "2024-05-01")
+    step.run(tracked, run)
+    version = json.loads((run.folder / "register.json").read_text())["version"]
+    mlflow.set_tracking_uri(tracked.register.tracking_uri)
+
+    model = mlflow.pyfunc.load_model(f"models:/{tracked.register.model_name}/{version}")
+    answers = model.predict(requests_frame(bundle_of(run))).to_dict("records")
+
+    goldens = bundle_of(run).goldens
+    assert len(answers) == len(goldens) > 0
+    for golden, found in zip(goldens, answers, strict=True):
+        fallback = found["fallback"] if isinstance(found["fallback"], str) else None
+        items = [{"item_id": i, "score": s} for i, s in zip(found["item_ids"], found["scores"], strict=True)]
+        assert differences(golden["answer"], {"items": items, "fallback": fallback}) == []
+
+
+def test_registering_twice_makes_one_version_and_one_challenger(tracked: Settings, tiny_bundle: Path) -> None:
+    run = make_night(tracked, tiny_bundle, "2024-05-01")
+    first = step.run(tracked, run)
+    note = json.loads((run.folder / "register.json").read_text())
+    assert step.run(tracked, run) == first
+    assert json.loads((run.folder / "register.json").read_text()) == note
+
+    tracking = Tracking.connect(tracked)
+    assert note["digest"] == bundle_of(run).digest
+    assert tracking.aliases() == {"challenger": note["version"]} == {"challenger": "1"}
+    tags = tracking.version_tags("1")
+    assert (tags["digest"], tags["run_id"], tags["data_end"]) == (
+        note["digest"],
+        run.run_id,
+        "2024-05-01T00:00:00+00:00",
+    )
+    assert json.loads(tags["keys"])["optimize"] == run.artifact("optimize").key
+
+
+def test_the_night_holds_settings_without_secrets_and_nested_runs(tracked: Settings, tiny_bundle: Path) -> None:
+    run = make_night(tracked, tiny_bundle, "2024-05-01")
+    step.run(tracked, run)
+    client = mlflow.MlflowClient(tracked.register.tracking_uri)
+    night = Tracking.connect(tracked).night(run.run_id)
+    parameters = client.get_run(night.run_id).data.params
+    assert parameters["train.epochs"] == str(tracked.train.epochs)
+    assert PSEUDONYM_KEY not in json.dumps(parameters)
+    records = Path(client.download_artifacts(night.run_id, "records"))
+    assert not [p for p in records.rglob("*") if PSEUDONYM_KEY in p.read_text()]
+    plots = {f.path for f in client.list_artifacts(night.run_id, "plots")}
+    assert plots == {"plots/curves.svg", "plots/pareto.svg"}
+
+    experiment = client.get_experiment_by_name(tracked.register.experiment).experiment_id
+    runs = {r.info.run_name: r for r in client.search_runs([experiment])}
+    parents = {name: r.data.tags.get("mlflow.parentRunId") for name, r in runs.items()}
+    train = runs["train"].info.run_id
+    assert parents == {run.run_id: None, "train": night.run_id, "recipe float32": train, "recipe test_int8": train}
+    assert [m.value for m in client.get_metric_history(train, "epoch.loss")] == [3.5, 3.0]
+    assert runs["recipe test_int8"].data.metrics["recall_at_20.low"] == 0.19
+
+
+def test_a_dry_run_registers_nothing_and_does_not_even_reach_mlflow(settings: Settings, tiny_bundle: Path) -> None:
+    nowhere = with_section(settings, "register", tracking_uri="http://127.0.0.1:9")
+    run = make_night(nowhere, tiny_bundle, "2024-05-01", dry_run=True)
+    step.run(nowhere, run)
+    note = json.loads((run.folder / "register.json").read_text())
+    assert note == {"version": None, "digest": bundle_of(run).digest, "mlflow_run_id": None}
+
+
+def test_a_backfill_gets_a_version_and_no_alias(tracked: Settings, tiny_bundle: Path) -> None:
+    run = make_night(tracked, tiny_bundle, "2024-05-01", backfill=True)
+    step.run(tracked, run)
+    assert json.loads((run.folder / "register.json").read_text())["version"] == "1"
+    assert Tracking.connect(tracked).aliases() == {}
+
+
+def test_a_tampered_bundle_is_not_registered(tracked: Settings, tiny_bundle: Path) -> None:
+    run = make_night(tracked, tiny_bundle, "2024-05-01")
+    items = run.artifact("optimize").path / "bundle" / "items.json"
+    items.write_text(items.read_text() + " ")
+    with pytest.raises(CorruptArtifactError, match=r"items\.json: this file was changed"):
+        step.run(tracked, run)
+    assert not (run.folder / "register.json").exists()
+
+
+def test_a_silent_mlflow_is_one_sentence_naming_it(settings: Settings, tiny_bundle: Path) -> None:
+    nowhere = with_section(settings, "register", tracking_uri="http://127.0.0.1:9")
+    run = make_night(nowhere, tiny_bundle, "2024-05-01")
+    with pytest.raises(UnavailableError, match=r"MLflow at http://127\.0\.0\.1:9 does not answer"):
+        step.run(nowhere, run)
+
+
+def test_the_card_shows_intervals_recipes_and_the_datas_end(settings: Settings, tiny_bundle: Path) -> None:
+    run = make_night(settings, tiny_bundle, "2024-05-01")
+    card = write_card(trace(run), bundle_of(run))
+    assert "| recall_at_20 | 0.25 [0.2, 0.3] |" in card
+    assert "| test_int8 | 0.24 [0.19, 0.29] | 1 | chosen |" in card
+    assert "nothing after 2024-05-01T00:00:00+00:00 was seen" in card
+    assert bundle_of(run).digest in card
+
+
+def test_lineage_names_every_key_and_the_code(settings: Settings, tiny_bundle: Path) -> None:
+    run = make_night(settings, tiny_bundle, "2024-05-01")
+    lineage = trace(run)
+    assert set(lineage.keys) == {"ingest/2024-05-01", "validate", "prepare", "train", "optimize"}
+    assert lineage.keys["train"] == run.artifact("train").key
+    assert lineage.commit == code_commit()
+
+
+def test_numbers_are_found_under_their_dotted_path() -> None:
+    values = {"recall": {"mean": 0.25, "n": 4}, "kept": True, "name": "x", "loss": 3, "none": None}
+    assert dict(numbers(values)) == {"recall.mean": 0.25, "recall.n": 4.0, "loss": 3.0}
