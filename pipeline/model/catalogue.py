@@ -28,6 +28,8 @@ class Catalogue:
 
     def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
         self.columns = {name: list(columns[name]) for name in COLUMNS}
+        # JSON knows no NaN, and neither do the server's callers.
+        self.columns["price"] = [None if price is None or price != price else price for price in self.columns["price"]]
         if len({len(column) for column in self.columns.values()}) != 1:
             raise ShapeError("The catalogue's columns differ in length; every item needs every field.")
         self.ids: list[str] = self.columns["item_id"]
@@ -62,6 +64,10 @@ class Catalogue:
     def rows_under(self, category: str) -> np.ndarray:
         """Returns int64 rows, ascending, whose category path is `category` or lies below it."""
         return self._rows_by_path.get(category.strip("/"), np.zeros(0, np.int64))
+
+    def top_categories(self) -> list[str]:
+        """Returns the first levels of the category paths, in order of the alphabet."""
+        return sorted(path for path in self._rows_by_path if "/" not in path)
 
     def popular(self, k: int, without: Collection[int], only: np.ndarray | None) -> tuple[list[float], list[int]]:
         """Returns the k most popular rows with their share of training events, most popular first.

@@ -58,10 +58,10 @@ class Retriever:
         self.bundle = bundle
         self.config = TowerConfig.load(folder / TOWERS)
         self.catalogue = Catalogue.load(folder / ITEMS)
-        self._tower = LiteTower(folder / QUERY_TOWER)
-        self._index = ItemIndex.load(folder / INDEX)
-        sizes = {len(self.catalogue), len(self._index), self.config.items}
-        lengths = {self._tower.dim, self._index.dim, self.config.dim}
+        self.tower = LiteTower(folder / QUERY_TOWER)
+        self.index = ItemIndex.load(folder / INDEX)
+        sizes = {len(self.catalogue), len(self.index), self.config.items}
+        lengths = {self.tower.dim, self.index.dim, self.config.dim}
         if len(sizes) > 1 or len(lengths) > 1:
             raise CorruptArtifactError(
                 f"{folder}: tower, index and catalogue are of different bundles (items {sorted(sizes)}, vector lengths "
@@ -91,7 +91,7 @@ class Retriever:
         fallback = _fallback(query, features, 0)
         if fallback:
             return Answer(self._scored(*self.catalogue.popular(k, seen, only)), fallback)
-        return Answer(self._scored(*self._nearest(self._tower(features), k, seen, only)), None)
+        return Answer(self._scored(*self._nearest(self.tower(features), k, seen, only)), None)
 
     def similar(self, item_id: str, k: int) -> Answer:
         """Answers the items whose vectors lie nearest to an item's, itself left out.
@@ -103,7 +103,7 @@ class Retriever:
             raise UnknownItemError(
                 f"The item {item_id!r} is not among the {len(self.catalogue):,} items of this bundle."
             )
-        vector_1D = self._index.vector(index - 1)[None]
+        vector_1D = self.index.vector(index - 1)[None]
         return Answer(self._scored(*self._nearest(vector_1D, k, {index - 1}, None)), None)
 
     def rank(self, queries: Sequence[Query], k: int, exclude_seen: bool = True) -> list[list[str]]:
@@ -118,7 +118,7 @@ class Retriever:
         ids = self.catalogue.ids
         seen_Q = [self.catalogue.rows_of(query.item_ids) if exclude_seen else set() for query in queries]
         features = encode_queries(self.config, self.catalogue.tower_index, queries)
-        _, rows_QK = self._index.search(self._tower(features), k + max(map(len, seen_Q)))
+        _, rows_QK = self.index.search(self.tower(features), k + max(map(len, seen_Q)))
         for at, (query, seen, rows_K) in enumerate(zip(queries, seen_Q, rows_QK.tolist(), strict=True)):
             if _fallback(query, features, at):
                 _, rows_K = self.catalogue.popular(k, seen, None)
@@ -128,7 +128,7 @@ class Retriever:
         self, vector_1D: np.ndarray, k: int, without: set[int], only: np.ndarray | None
     ) -> tuple[list[float], list[int]]:
         # Asking for as many more as may be dropped keeps k answers and is cheaper than a selector over the index.
-        scores_1K, rows_1K = self._index.search(vector_1D, k + len(without), only)
+        scores_1K, rows_1K = self.index.search(vector_1D, k + len(without), only)
         pairs = zip(scores_1K[0].tolist(), rows_1K[0].tolist(), strict=True)
         kept = [(score, row) for score, row in pairs if row not in without][:k]
         return [score for score, _ in kept], [row for _, row in kept]

@@ -1,0 +1,107 @@
+"""The validation queries a recipe is judged on, and its recall through the index, query by query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as parquet
+
+from pipeline.core.artifacts import Artifact
+from pipeline.core.errors import DataError
+from pipeline.model.features import Query
+from pipeline.model.goldens import recommend_request, search_request
+from pipeline.model.metrics import recall_at_k
+from pipeline.model.retriever import Retriever
+
+GOLDEN_RECOMMENDATIONS = 24
+GOLDEN_SEARCHES = 8
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Queries with at least one target, in file order.
+
+    Attributes:
+        times: ISO times of each query's history.
+        exclude_seen: whether the history is left out of the answer, and so cannot be a target.
+        users: whose query it is; queries of one user are resampled together.
+    """
+
+    queries: list[Query]
+    kinds: list[str]
+    users: list[str]
+    times: list[list[str]]
+    targets: list[list[str]]
+    exclude_seen: list[bool]
+
+    @classmethod
+    def load(cls, prepared: Artifact, metric: str) -> Judged:
+        """Reads `validation.parquet`.
+
+        Args:
+            metric: `new_items` judges a recommendation on what the user did not have yet, `all_items` on everything; a
+                search is judged on all its targets either way.
+
+        Raises: DataError: no query has a target.
+        """
+        rows = parquet.read_table(prepared.file("validation.parquet")).to_pylist()
+        new_only = [metric == "new_items" and row["kind"] == "recommend" for row in rows]
+        wanted = [
+            row["new_target_item_ids" if new else "target_item_ids"] for row, new in zip(rows, new_only, strict=True)
+        ]
+        kept = [place for place, targets in enumerate(wanted) if targets]
+        if not kept:
+            raise DataError(
+                f"{prepared.path}: none of {len(rows)} validation queries has a target under shop.metric={metric}; "
+                "prepare more days, or raise prepare.validation_days."
+            )
+        return cls(
+            [_query(rows[place]) for place in kept],
+            [rows[place]["kind"] for place in kept],
+            [rows[place]["user"] for place in kept],
+            [[time.isoformat() for time in rows[place]["history_times"]] for place in kept],
+            [wanted[place] for place in kept],
+            [new_only[place] for place in kept],
+        )
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def recall(self, retriever: Retriever, k: int) -> np.ndarray:
+        """Returns float64 [Q]: hits among the k answered items / number of targets, through the shipped files."""
+        values_Q = np.zeros(len(self))
+        for exclude in (True, False):
+            places = [place for place, flag in enumerate(self.exclude_seen) if flag == exclude]
+            ranked = retriever.rank([self.queries[p] for p in places], k, exclude)
+            values_Q[places] = recall_at_k(ranked, [self.targets[p] for p in places], k)
+        return values_Q
+
+    def requests(self, k: int, categories: Sequence[str]) -> list[dict[str, Any]]:
+        """Returns golden requests: real ones evenly drawn, filtered ones, and both fallbacks."""
+        recommendations = [place for place, kind in enumerate(self.kinds) if kind == "recommend"]
+        drawn = [
+            recommend_request(self.queries[place], self.times[place], k)
+            for place in _evenly(recommendations, GOLDEN_RECOMMENDATIONS)
+        ]
+        filters = [{**drawn[0]["request"], "filter": {"category": category}} for category in categories[:2] if drawn]
+        searches = [place for place, kind in enumerate(self.kinds) if kind == "search"]
+        return [
+            *drawn,
+            *({"path": drawn[0]["path"], "request": body} for body in filters),
+            *(search_request(self.queries[p].text or "", k) for p in _evenly(searches, GOLDEN_SEARCHES)),
+            recommend_request(Query([], []), k=k),
+            recommend_request(Query(["an item nobody has"], ["view"]), k=k),
+        ]
+
+
+def _query(row: dict[str, Any]) -> Query:
+    return Query(row["history_item_ids"], row["history_event_types"], row["query"])
+
+
+def _evenly(places: Sequence[int], count: int) -> list[int]:
+    if len(places) <= count:
+        return list(places)
+    return [places[int(at)] for at in np.linspace(0, len(places) - 1, count)]
