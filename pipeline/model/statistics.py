@@ -118,11 +118,11 @@ def queries_needed(n: int, se: float, margin: float, confidence: float, power: f
     return max(n, math.ceil(n * (detectable_margin(se, confidence, power) / margin) ** 2))
 
 
-def harm_probability(difference: Interval) -> float:
-    """Returns the one-sided p-value of "the challenger is not worse": the normal chance of so low a difference."""
+def harm_probability(difference: Interval, allowed: float = 0.0) -> float:
+    """Returns the one-sided p-value of "no worse than allowed": the normal chance of so low a difference."""
     if difference.se == 0:
-        return 0.0 if difference.mean < 0 else 1.0
-    return NormalDist().cdf(difference.mean / difference.se)
+        return 0.0 if difference.mean < -allowed else 1.0
+    return NormalDist().cdf((difference.mean + allowed) / difference.se)
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:

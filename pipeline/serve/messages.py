@@ -12,6 +12,9 @@ from pipeline.core.schema import EVENT_TYPES
 from pipeline.core.settings import Serve, Shop
 
 MAX_TEXT = 1000
+IN_SEQUENCES = frozenset({"view", "cart", "remove", "purchase"})
+"""What training sequences hold; anything else a shop sends is read and left out."""
+
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
 
 
@@ -141,7 +144,7 @@ def oldest_first(history: list[Event]) -> list[Event]:
         history = sorted(history, key=lambda event: event.event_time)
     if any(event.event_type == "cancel" for event in history):
         history = _net_cancels(history)
-    return [event for event in history if event.event_type != "search"]
+    return [event for event in history if event.event_type in IN_SEQUENCES]
 
 
 def _net_cancels(history: list[Event]) -> list[Event]:

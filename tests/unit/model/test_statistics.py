@@ -129,6 +129,8 @@ def test_an_equal_challenger_passes_its_derived_margin_with_the_stated_power():
 def test_harm_is_the_normal_chance_of_so_low_a_difference():
     # 1.645 standard errors below 0: 5 %.
     assert harm_probability(Interval(-0.01645, 0, 0, 0.01, 9)) == pytest.approx(0.05, abs=1e-4)
+    # Where 0.02 may be lost, 0.01645 + 0.02 lost is 1.645 standard errors too much.
+    assert harm_probability(Interval(-0.03645, 0, 0, 0.01, 9), allowed=0.02) == pytest.approx(0.05, abs=1e-4)
     assert harm_probability(Interval(-0.1, -0.1, -0.1, 0, 9)) == 0
     assert harm_probability(Interval(0.0, 0, 0, 0, 9)) == 1
 

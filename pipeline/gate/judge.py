@@ -1,0 +1,225 @@
+"""From evidence to verdicts: one function a comparison, none of which ever reads a file or a clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.core.settings import Gate as Limits
+from pipeline.gate.rules import GATES, Evidence, Finding, Gate, Verdict
+from pipeline.model.statistics import (
+    Interval,
+    detectable_margin,
+    harm_probability,
+    holm,
+    queries_needed,
+)
+
+EvidenceOf = Mapping[str, Sequence[Evidence]]
+
+
+def judge(evidence: EvidenceOf, limits: Limits, has_champion: bool) -> list[Finding]:
+    """Returns a row for every gate and slice, in the order of the table.
+
+    Args:
+        evidence: by metric; a metric that is not there fails its gate.
+    """
+    findings = []
+    for gate in GATES:
+        rows = evidence.get(gate.metric)
+        if not gate.without_champion and not has_champion:
+            rows = [_unjudged(row) for row in rows or [] if row.challenger is not None or row.value is not None]
+            findings += [_row(gate, row, "reported", "There is no champion to compare with.") for row in rows]
+        elif rows is None:
+            why = f"{gate.metric} was not measured; a gate without evidence is not passed."
+            findings.append(_row(gate, Evidence(), "fail", why))
+        elif gate.comparison == "not_harmed":
+            findings += _judge_slices(gate, rows, limits, allowed_share(evidence, limits))
+        else:
+            findings += [_judge_one(gate, row, limits) for row in rows]
+    return findings
+
+
+def _unjudged(row: Evidence) -> Evidence:
+    return replace(row, difference=None, champion=None)
+
+
+def _judge_one(gate: Gate, row: Evidence, limits: Limits) -> Finding:
+    if row.failed:
+        return _row(gate, row, "fail", row.detail)
+    if row.reported or gate.comparison == "report":
+        return _row(gate, row, "reported", row.detail or _versus(row))
+    return COMPARISONS[gate.comparison](gate, row, limits)
+
+
+def _judge_holds(gate: Gate, row: Evidence, _: Limits) -> Finding:
+    if row.holds is None:
+        return _row(gate, row, "inconclusive", row.detail)
+    return _row(gate, row, "pass" if row.holds else "fail", row.detail)
+
+
+def _judge_at_most(gate: Gate, row: Evidence, limits: Limits) -> Finding:
+    value, limit = row.value, _limit(gate, limits)
+    if value is None or not math.isfinite(value.mean):
+        return _row(gate, row, "fail", f"{gate.metric} is not a number; the measurement is broken.", limit)
+    unit = f" {gate.unit}" if gate.unit else ""
+    found = f"{_short(value.mean)}{unit}"
+    spread = f" (interval {_short(value.low)} to {_short(value.high)})" if value.high > value.low else ""
+    if value.high <= limit:
+        return _row(gate, row, "pass", f"{found}{spread} is within {_short(limit)}{unit}.", limit)
+    if value.low > limit:
+        return _row(gate, row, "fail", f"{found}{spread} is above {_short(limit)}{unit}.", limit)
+    why = f"{found}{spread} straddles {_short(limit)}{unit}: too noisy to tell; measure again on a quieter machine."
+    return _row(gate, row, "inconclusive", why, limit)
+
+
+def _judge_superior(gate: Gate, row: Evidence, limits: Limits) -> Finding:
+    problem = _too_few(row, limits)
+    if problem or row.difference is None:
+        return _row(gate, row, "inconclusive", problem or row.detail, 0.0)
+    if row.difference.low > 0:
+        return _row(gate, row, "pass", f"Better than {row.against}: {_versus(row)}", 0.0)
+    if row.difference.high <= 0:
+        return _row(gate, row, "fail", f"Not better than {row.against}: {_versus(row)}", 0.0)
+    return _row(gate, row, "inconclusive", f"Not proven better than {row.against}: {_versus(row)}", 0.0)
+
+
+def _judge_non_inferior(gate: Gate, row: Evidence, limits: Limits) -> Finding:
+    problem = _too_few(row, limits)
+    if problem or row.difference is None or row.champion is None:
+        return _row(gate, row, "inconclusive", problem or row.detail)
+    difference, most = row.difference, _limit(gate, limits) * row.champion
+    # The anchor's margin is the sum of what all nights since may have lost: the shop's limit itself.
+    derived = detectable_margin(difference.se, limits.confidence, limits.power)
+    margin = most if gate.name == "anchor" else min(derived, most)
+    within = f"{row.against} by more than {_share(margin, row)}"
+    if difference.high < -margin:
+        return _row(gate, row, "fail", f"Worse than {within}: {_versus(row)}", -margin)
+    if derived > most and difference.low < 0:
+        return _row(gate, row, "inconclusive", _too_coarse(row, derived, most, limits), -margin)
+    if difference.low >= -margin:
+        return _row(gate, row, "pass", f"Not worse than {within}: {_versus(row)}", -margin)
+    needed = _more_queries(row, _queries_to_decide(difference, margin, limits))
+    return _row(gate, row, "inconclusive", f"May be worse than {within}: {_versus(row)} {needed}", -margin)
+
+
+def _too_coarse(row: Evidence, derived: float, most: float, limits: Limits) -> str:
+    se = row.difference.se if row.difference else 0.0
+    needed = queries_needed(row.n, se, most, limits.confidence, limits.power) if most else None
+    return (
+        f"{row.n:,} queries can rule out a loss of {_share(derived, row)} and the shop risks at most "
+        f"{_share(most, row)}: {_versus(row)} {_more_queries(row, needed)}"
+    )
+
+
+def _queries_to_decide(difference: Interval, margin: float, limits: Limits) -> int | None:
+    """Returns how many queries would decide if the difference seen is the true one; None when it lies on the margin."""
+    distance = abs(difference.mean + margin)
+    if distance < difference.se / 10:
+        return None
+    return queries_needed(difference.n, difference.se, distance, limits.confidence, limits.power)
+
+
+def _more_queries(row: Evidence, needed: int | None) -> str:
+    if needed is None:
+        return "More queries alone would hardly decide this."
+    more = max(1, needed - row.n)
+    days = f" (about {math.ceil(more / row.queries_per_day)} more test days)" if row.queries_per_day else ""
+    return f"About {more:,} more queries are needed{days}."
+
+
+def allowed_share(evidence: EvidenceOf, limits: Limits) -> float:
+    """Returns the relative loss the accuracy gate allows, which a slice must provably exceed to veto."""
+    rows = evidence.get("recall") or []
+    if not rows or rows[0].difference is None or not rows[0].champion:
+        return limits.max_margin
+    derived = detectable_margin(rows[0].difference.se, limits.confidence, limits.power)
+    return min(limits.max_margin, derived / rows[0].champion)
+
+
+def _judge_slices(gate: Gate, rows: Sequence[Evidence], limits: Limits, allowed: float) -> list[Finding]:
+    judged = [row for row in rows if row.n >= limits.min_slice_queries and row.difference and not row.failed]
+    chances = holm([harm_probability(r.difference, allowed * (r.champion or 0.0)) for r in judged if r.difference])
+    by_slice = dict(zip([row.slice for row in judged], chances, strict=True))
+    return [_judge_slice(gate, row, limits, allowed, by_slice.get(row.slice)) for row in rows]
+
+
+def _judge_slice(gate: Gate, row: Evidence, limits: Limits, allowed: float, chance: float | None) -> Finding:
+    if row.failed:
+        return _row(gate, row, "fail", row.detail)
+    if row.n == 0:
+        return _row(gate, row, "reported", "The test holds no query of this slice; nothing is known of it.")
+    if chance is None:
+        return _row(gate, row, "reported", f"Only {row.n} queries, {limits.min_slice_queries} are needed to judge it.")
+    threshold = -allowed * (row.champion or 0.0)
+    figures = f"{_versus(row)} Holm-adjusted chance of no harm {chance:.3g}."
+    if chance < 1 - limits.confidence:
+        return _row(gate, row, "fail", f"Proven harm beyond the {allowed:.1%} allowed: {figures}", threshold)
+    return _row(gate, row, "pass", f"No harm beyond the {allowed:.1%} allowed is proven: {figures}", threshold)
+
+
+def _too_few(row: Evidence, limits: Limits) -> str:
+    if row.n >= limits.min_queries:
+        return ""
+    return f"Only {row.n} test queries; at least {limits.min_queries} are needed, {limits.min_queries - row.n} more."
+
+
+def _versus(row: Evidence) -> str:
+    if row.challenger is None or row.champion is None or row.difference is None:
+        return row.detail
+    d = row.difference
+    shares = "" if not row.champion else f" ({d.low / row.champion:+.1%} to {d.high / row.champion:+.1%})"
+    return f"{row.challenger:.4f} against {row.champion:.4f}, {d.mean:+.4f}{shares}."
+
+
+def _share(value: float, row: Evidence) -> str:
+    return f"{value / row.champion:.1%}" if row.champion else f"{value:.4f}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _limit(gate: Gate, limits: Limits) -> float:
+    return gate.limit(limits) if gate.limit else 0.0
+
+
+def _row(gate: Gate, row: Evidence, verdict: Verdict, reason: str, threshold: float | None = None) -> Finding:
+    span = row.difference or row.value
+    return Finding(
+        gate=gate.name,
+        metric=gate.metric,
+        slice=row.slice,
+        challenger=_number(row.value.mean if row.value and not row.difference else row.challenger),
+        champion=_number(row.champion),
+        difference=_number(row.difference.mean if row.difference else None),
+        low=_number(span.low if span else None),
+        high=_number(span.high if span else None),
+        threshold=_number(threshold),
+        n=row.n,
+        verdict=verdict,
+        reason=reason,
+        overridable=gate.overridable,
+    )
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+COMPARISONS = {
+    "holds": _judge_holds,
+    "at_most": _judge_at_most,
+    "superior": _judge_superior,
+    "non_inferior": _judge_non_inferior,
+}
+
+
+def outcome(findings: Sequence[Finding]) -> Verdict:
+    """Returns `fail` if any gate failed, else `inconclusive` if any that must be answered is, else `pass`."""
+    asks = {gate.name for gate in GATES if gate.on_inconclusive == "ask"}
+    verdicts = {f.verdict for f in findings if f.verdict == "fail" or f.gate in asks}
+    if "fail" in verdicts:
+        return "fail"
+    return "inconclusive" if "inconclusive" in verdicts or "pass" not in verdicts else "pass"

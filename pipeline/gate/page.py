@@ -1,0 +1,134 @@
+"""The record as one page that opens offline."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from pipeline.gate import pictures
+from pipeline.gate.record import Decision, number
+from pipeline.gate.rules import Finding
+
+TEMPLATE = Path(__file__).with_name("decision.html")
+WORDS = {"pass": "Promote", "fail": "Do not promote", "inconclusive": "A person is asked"}
+
+
+def render(decision: Decision, times_ms: Mapping[str, np.ndarray], optimized: Path) -> str:
+    """Returns the page.
+
+    Args:
+        times_ms: by server, for the latency picture.
+        optimized: folder that may hold `recipes.json` and `pareto.svg`.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["number"] = number
+    p99 = next((f.threshold for f in decision.findings if f.metric == "p99_ms"), None)
+    return environment.from_string(TEMPLATE.read_text()).render(
+        d=decision,
+        headline=_headline(decision),
+        colour=pictures.COLOURS[decision.outcome],
+        colours=pictures.COLOURS,
+        tiles=_tiles(decision),
+        gates=[_shown(f) for f in decision.findings],
+        intervals=Markup(pictures.intervals(decision.findings)),
+        latencies=Markup(pictures.latencies(times_ms, p99)),
+        recipes=_recipes(optimized / "recipes.json"),
+        pareto=_image(optimized / "pareto.svg"),
+    )
+
+
+def _headline(decision: Decision) -> str:
+    if decision.backfill:
+        return "Report only"
+    if any(f.gate == "identity" for f in decision.findings):
+        return "Nothing to promote"
+    return WORDS[decision.outcome]
+
+
+def _tiles(decision: Decision) -> list[tuple[str, str, str]]:
+    """Returns label, figure and remark of what a reader looks for first."""
+    found = {f.metric: f for f in decision.findings if not f.slice}
+    tiles = [
+        _recall_tile(found.get("recall") or found.get("recall_popularity"), decision.k),
+        _margin_tile(found.get("recall")),
+        _budget_tile("p99 through the server", found.get("p99_ms"), "ms"),
+        _budget_tile("server memory", found.get("memory_mb"), "MB"),
+    ]
+    return [tile for tile in tiles if tile]
+
+
+def _recall_tile(f: Finding | None, k: int) -> tuple[str, str, str] | None:
+    if f is None or f.challenger is None:
+        return None
+    against = "popularity" if f.metric == "recall_popularity" else "champion"
+    remark = f"{against} {f.champion:.4f}" if f.champion is not None else ""
+    return (f"recall@{k}", f"{f.challenger:.4f}", remark)
+
+
+def _margin_tile(f: Finding | None) -> tuple[str, str, str] | None:
+    if f is None or f.threshold is None or not f.champion or f.low is None:
+        return None
+    return (
+        "loss that would be allowed",
+        f"{-f.threshold / f.champion:.1%}",
+        f"proven: no more than {max(0.0, -f.low / f.champion):.1%}",
+    )
+
+
+def _budget_tile(label: str, f: Finding | None, unit: str) -> tuple[str, str, str] | None:
+    if f is None or f.challenger is None or f.threshold is None:
+        return None
+    return (label, f"{f.challenger:.3g} {unit}", f"budget {f.threshold:g} {unit}")
+
+
+def _shown(f: Finding) -> dict[str, Any]:
+    span = "" if f.low is None or f.low == f.high else f"{number(f.low)} … {number(f.high)}"
+    return {"f": f, "difference": "" if f.difference is None else f"{f.difference:+.4f}", "span": span}
+
+
+def _recipes(path: Path) -> dict[str, Any] | None:
+    """Returns columns and rows of optimize's table, whatever columns it has; None where there is no table."""
+    try:
+        rows = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    rows = rows if isinstance(rows, list) else rows.get("recipes", []) if isinstance(rows, dict) else []
+    flat = [_flat(row) for row in rows if isinstance(row, dict)]
+    columns = list(dict.fromkeys(name for row in flat for name in row))
+    return {"columns": columns, "rows": [[row.get(c, "") for c in columns] for row in flat]} if flat else None
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, str]:
+    flat = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {
+                f"{name} {key}": _cell(inner) for key, inner in value.items() if not isinstance(inner, Mapping | list)
+            }
+        elif not isinstance(value, Sequence) or isinstance(value, str):
+            flat[name.replace("_", " ")] = _cell(value)
+    return flat
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _image(path: Path) -> str:
+    """Returns a picture as a data URI, so that the page stays one file; empty where there is none."""
+    if not path.exists():
+        return ""
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"

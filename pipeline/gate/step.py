@@ -1,0 +1,137 @@
+"""The step: gather evidence, judge it by the table, leave the record."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from pipeline.core.errors import DataError
+from pipeline.core.run import Run
+from pipeline.core.settings import Settings
+from pipeline.core.step import Report
+from pipeline.gate import accuracy, judge, page, record, serving, words
+from pipeline.gate.contenders import Contender, find_anchors, find_challenger, find_champion, is_backfill
+from pipeline.gate.record import Decision
+from pipeline.gate.rules import Evidence, Finding, Measured
+from pipeline.gate.test_set import TestSet
+
+
+def run(settings: Settings, run: Run) -> Report:
+    """Opens the test, judges the run's bundle and writes the decision record; a verdict is never reused."""
+    prepared = run.artifact("prepare")
+    test = TestSet.load(prepared, settings.shop.metric)
+    challenger, champion = find_challenger(run), find_champion(settings, run)
+    _refuse_leak(challenger, test)
+    measured = Measured()
+    same = champion is not None and champion.digest == challenger.digest
+    findings = [_identity(challenger)] if same else _judged(measured, test, challenger, champion, settings, run)
+    decision = _decide(findings, test, challenger, champion, settings, run, same)
+    folder = run.folder / "decision"
+    recipes = run.artifact("optimize").path
+    record.write(folder, decision, page.render(decision, measured.times_ms, recipes))
+    _attach(settings, run, decision, folder)
+    return _report(decision, folder)
+
+
+def _judged(
+    measured: Measured, test: TestSet, challenger: Contender, champion: Contender | None, settings: Settings, run: Run
+) -> list[Finding]:
+    whole = challenger.retriever is not None
+    detail = challenger.fault or "Every byte is the one that was sealed."
+    measured.add("bundle_whole", Evidence(holds=whole, detail=detail))
+    if champion:
+        measured.add("champion_readable", _readable(champion))
+    if whole:
+        anchors = find_anchors(settings, run, champion) if champion else []
+        with tempfile.TemporaryDirectory(prefix="gate-") as scratch:
+            serving.measure(measured, test, challenger, champion, settings, Path(scratch))
+        accuracy.measure(measured, test, challenger, champion, anchors, run.artifact("prepare"), settings)
+    return judge.judge(measured.rows, settings.gate, has_champion=champion is not None)
+
+
+def _readable(champion: Contender) -> Evidence:
+    if champion.retriever:
+        return Evidence(holds=True, detail=f"Bundle {champion.digest[:12]} is whole.")
+    return Evidence(detail=f"The champion cannot be compared with: {champion.fault}")
+
+
+def _refuse_leak(challenger: Contender, test: TestSet) -> None:
+    if challenger.data_end and challenger.data_end > test.start:
+        raise DataError(
+            f"{challenger.folder}: the bundle saw data until {challenger.data_end.isoformat()}, but the test begins "
+            f"at {test.start.isoformat()}: it would be judged on what it learnt; run the steps from prepare on again."
+        )
+
+
+def _identity(challenger: Contender) -> Finding:
+    reason = words.already_champion(challenger.digest)
+    return Finding("identity", "digest", "", *[None] * 6, n=0, verdict="pass", reason=reason)  # type: ignore[arg-type]
+
+
+def _decide(
+    findings: list[Finding],
+    test: TestSet,
+    challenger: Contender,
+    champion: Contender | None,
+    settings: Settings,
+    run: Run,
+    same: bool,
+) -> Decision:
+    verdict = judge.outcome(findings)
+    backfill = is_backfill(run, challenger, champion) or _has_seen(champion, test)
+    if same:
+        told = words.already_champion(challenger.digest)
+    else:
+        told = words.sentence(verdict, findings, champion, settings.shop.k, backfill, run.dry_run)
+    return Decision(
+        run_id=run.run_id,
+        as_of=run.as_of.isoformat(),
+        data_end=(challenger.data_end or test.start).isoformat(),
+        outcome=verdict,
+        sentence=told,
+        backfill=backfill,
+        dry_run=run.dry_run,
+        challenger=challenger.named(),
+        champion={**champion.named(), "sequence": champion.sequence} if champion else None,
+        findings=findings,
+        k=settings.shop.k,
+        metric=settings.shop.metric,
+        test=test.facts(),
+    )
+
+
+def _has_seen(champion: Contender | None, test: TestSet) -> bool:
+    return bool(champion and champion.data_end and champion.data_end > test.start)
+
+
+def _attach(settings: Settings, run: Run, decision: Decision, folder: Path) -> None:
+    version = decision.challenger["version"]
+    if version is None or run.dry_run:
+        return
+    from pipeline.store.tracking import Tracking
+
+    tracking = Tracking.connect(settings)
+    tracking.attach(version, folder, "decision")
+    tracking.tag_version(version, {"gate": decision.outcome, "gate.sentence": decision.sentence})
+
+
+def _report(decision: Decision, folder: Path) -> Report:
+    by_metric = {f.metric: f for f in decision.findings if not f.slice}
+    recall = by_metric.get("recall") or by_metric.get("recall_popularity")
+    metrics = {}
+    if recall and recall.challenger is not None:
+        metrics[f"recall_at_{decision.k}"] = recall.challenger
+    accuracy_row, p99 = by_metric.get("recall"), by_metric.get("p99_ms")
+    if accuracy_row and accuracy_row.threshold is not None:
+        metrics["margin"] = -accuracy_row.threshold
+    if p99 and p99.challenger is not None:
+        metrics["p99_ms"] = p99.challenger
+    counts = {"test_queries": decision.test["queries"], "gates": len(decision.findings)}
+    return Report(
+        decision.sentence,
+        counts={**counts, "failed": sum(f.verdict == "fail" for f in decision.findings)},
+        metrics=metrics,
+        digests={"bundle": decision.challenger["digest"]},
+        uris={"decision": str(folder / "decision.html")},
+        verdict=decision.outcome,
+    )

@@ -1,0 +1,188 @@
+"""The real server, started as the command everybody uses, and a plain client that times it.
+
+The client speaks HTTP/1.1 over one kept-alive socket with requests made beforehand, so that its own cost, the same for
+every server, stays far below the server's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.settings import Settings
+
+HOST = "127.0.0.1"
+ANSWER_TIMEOUT_SECONDS = 30.0
+REQUESTS_PER_BLOCK = 20
+STOP_SECONDS = 30
+
+
+class TrialError(PipelineError):
+    """The server did not start, ended, or did not answer."""
+
+
+@dataclass
+class Trial:
+    """A server under test.
+
+    Attributes:
+        start_seconds: from the command to the first ready answer.
+    """
+
+    process: subprocess.Popen[bytes]
+    client: Client
+    start_seconds: float
+
+    def memory_mb(self) -> float:
+        """Returns the process's resident memory in MB of 10^6 bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(kibibytes) * 1024 / 1e6
+
+
+class Client:
+    """One kept-alive connection."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection((HOST, port), timeout=ANSWER_TIMEOUT_SECONDS)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def ask(self, request: bytes) -> tuple[int, bytes]:
+        """Sends a whole request and returns status and body.
+
+        Raises: TrialError: the server closed the connection or did not answer in time.
+        """
+        try:
+            self._socket.sendall(request)
+            received = self._socket.recv(65536)
+            while b"\r\n\r\n" not in received:
+                received += self._more()
+            head, _, body = received.partition(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+            while len(body) < length:
+                body += self._more()
+        except OSError as error:
+            raise TrialError(f"The server under test did not answer ({error}); see its log.") from None
+        return int(head[9:12]), body
+
+    def _more(self) -> bytes:
+        part = self._socket.recv(65536)
+        if not part:
+            raise ConnectionError("it closed the connection")
+        return part
+
+
+def post(path: str, body: Any) -> bytes:
+    """Returns the bytes of a POST request."""
+    content = json.dumps(body).encode()
+    kind = f"content-type: application/json\r\ncontent-length: {len(content)}"
+    return f"POST {path} HTTP/1.1\r\nhost: {HOST}\r\n{kind}\r\n\r\n".encode() + content
+
+
+def get(path: str) -> bytes:
+    """Returns the bytes of a GET request."""
+    return f"GET {path} HTTP/1.1\r\nhost: {HOST}\r\n\r\n".encode()
+
+
+@contextmanager
+def started(bundle: Path, settings: Settings, scratch: Path, name: str) -> Iterator[Trial]:
+    """Runs `python -m pipeline serve --bundle …` on a free port while the block runs.
+
+    Args:
+        scratch: folder for its port file and log.
+        name: of the two files, such as `challenger`.
+
+    Raises: TrialError: it ended or was not ready in time; the sentence holds its last words.
+    """
+    port_file, log = scratch / f"{name}.port", scratch / f"{name}.log"
+    port_file.unlink(missing_ok=True)
+    began = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(_command(bundle, settings, port_file), stdout=output, stderr=output)
+    try:
+        client = _ready(process, port_file, log, settings.gate.start_timeout_seconds)
+        try:
+            yield Trial(process, client, time.monotonic() - began)
+        finally:
+            client.close()
+    finally:
+        _end(process)
+
+
+def _command(bundle: Path, settings: Settings, port_file: Path) -> list[str]:
+    same = {f"serve.{n}": v for n, v in settings.serve.model_dump(mode="json").items() if n.startswith("max_")}
+    same |= {"serve.host": HOST, "shop.k": settings.shop.k}
+    assignments = [f"--set={name}={value}" for name, value in same.items()]
+    words = ["-m", "pipeline", "serve", f"--bundle={bundle}", "--port=0", f"--port-file={port_file}"]
+    return [sys.executable, *words, f"--parent={os.getpid()}", *assignments]
+
+
+def _ready(process: subprocess.Popen[bytes], port_file: Path, log: Path, timeout_seconds: float) -> Client:
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise TrialError(
+                f"The server ended with exit code {process.returncode} before it was ready: {_last_line(log)}"
+            )
+        if port_file.exists():
+            client = Client(int(port_file.read_text()))
+            status, body = client.ask(get("/readyz"))
+            if status == 200:
+                return client
+            raise TrialError(f"The server is not ready: {json.loads(body)['problem']}")
+        time.sleep(0.02)
+    raise TrialError(f"The server was not ready within {timeout_seconds:g} seconds: {_last_line(log)}")
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing."
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def time_blocks(clients: Sequence[Client], requests: Sequence[bytes], blocks: int) -> np.ndarray:
+    """Times blocks of requests, the servers by turns, who begins by turns too.
+
+    Returns: float64 [servers, blocks, REQUESTS_PER_BLOCK], milliseconds.
+    Raises: TrialError: an answer is not 200.
+    """
+    times = np.empty((len(clients), blocks, REQUESTS_PER_BLOCK))
+    for block in range(blocks):
+        begin = block * REQUESTS_PER_BLOCK
+        chosen = [requests[(begin + i) % len(requests)] for i in range(REQUESTS_PER_BLOCK)]
+        order = range(len(clients)) if block % 2 == 0 else reversed(range(len(clients)))
+        for server in order:
+            times[server, block] = [_timed(clients[server], request) for request in chosen]
+    return times
+
+
+def _timed(client: Client, request: bytes) -> float:
+    began = time.perf_counter()
+    status, body = client.ask(request)
+    elapsed = time.perf_counter() - began
+    if status != 200:
+        raise TrialError(f"The server answered a test request with {status}: {body[:200].decode(errors='replace')}")
+    return elapsed * 1e3

@@ -1,0 +1,70 @@
+"""The first line of the record, in a manager's words: what is recommended, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.gate.contenders import Contender
+from pipeline.gate.rules import Finding, Verdict
+
+
+def sentence(
+    verdict: Verdict, findings: Sequence[Finding], champion: Contender | None, k: int, backfill: bool, dry_run: bool
+) -> str:
+    """Returns one or two sentences."""
+    told = {"pass": _passed, "fail": _failed, "inconclusive": _unclear}[verdict](findings, champion, k)
+    if backfill:
+        return f"Report only, a backfill never moves the champion. The verdict alone: {told[0].lower()}{told[1:]}"
+    return f"{told} (Dry run: nothing will be moved.)" if dry_run else told
+
+
+def already_champion(digest: str) -> str:
+    return f"Nothing to promote: the challenger is the champion already, bundle {digest[:12]} byte for byte."
+
+
+def _passed(findings: Sequence[Finding], champion: Contender | None, k: int) -> str:
+    speed = _one(findings, "p99_ms")
+    fast = (
+        f"99 % of answers come within {speed.challenger:.1f} ms" if speed and speed.challenger else "it answers in time"
+    )
+    if champion is None:
+        floor = _one(findings, "recall_popularity")
+        return f"Promote: this is the first model; {_level(floor, k, 'popularity')}, and {fast}."
+    return f"Promote: {_level(_one(findings, 'recall'), k, 'the champion')}, and {fast}."
+
+
+def _failed(findings: Sequence[Finding], champion: Contender | None, k: int) -> str:
+    bad = [f for f in findings if f.verdict == "fail"]
+    more = f" ({len(bad) - 1} more gates failed.)" if len(bad) > 1 else ""
+    return f"Do not promote{_keep(champion)}: {_named(bad[0])}{more}"
+
+
+def _unclear(findings: Sequence[Finding], champion: Contender | None, k: int) -> str:
+    open_ = [f for f in findings if f.verdict == "inconclusive"]
+    why = _named(open_[0]) if open_ else "no gate could be judged."
+    more = f" ({len(open_) - 1} more gates are unclear.)" if len(open_) > 1 else ""
+    return f"Not decided, a person is asked{_keep(champion)}: {why}{more}"
+
+
+def _keep(champion: Contender | None) -> str:
+    return ", the champion stays" if champion else ""
+
+
+def _named(finding: Finding) -> str:
+    title = f"{finding.gate} of {finding.slice}" if finding.slice else finding.gate
+    return f"{title}: {finding.reason}"
+
+
+def _level(finding: Finding | None, k: int, other: str) -> str:
+    if finding is None or finding.challenger is None or finding.champion is None:
+        return "every gate passed"
+    words = f"recall@{k} is {finding.challenger:.4f} against {other}'s {finding.champion:.4f}"
+    if not finding.champion or finding.low is None or finding.difference is None:
+        return words
+    gained, surely = finding.difference / finding.champion, finding.low / finding.champion
+    least = f"surely better by {surely:.1%}" if surely > 0 else f"surely not worse by more than {-surely:.1%}"
+    return f"{words} ({gained:+.1%}, {least})"
+
+
+def _one(findings: Sequence[Finding], metric: str) -> Finding | None:
+    return next((f for f in findings if f.metric == metric), None)
