@@ -26,6 +26,7 @@ class Examples:
     Attributes:
         places_T: int64, where each target stands in the flat arrays.
         firsts_T: int64, where its sequence begins.
+        moments_T: int64, the first event of the target's very moment: what is bought at once does not tell itself.
         visits_T: int64, where its visit begins: no longer pause between there and the target.
         title_n1W, text_QW: int32, encoded titles by item index, and searches.
     """
@@ -35,6 +36,7 @@ class Examples:
     settings: Train
     places_T: np.ndarray
     firsts_T: np.ndarray
+    moments_T: np.ndarray
     visits_T: np.ndarray
     title_n1W: np.ndarray
     text_QW: np.ndarray
@@ -49,7 +51,8 @@ class Examples:
             settings,
             places_T,
             starts_N[places_T],
-            _visit_starts(prepared, starts_N, settings.visit_pause_minutes * 60)[places_T],
+            _run_starts(prepared, starts_N, 0)[places_T],
+            _run_starts(prepared, starts_N, settings.visit_pause_minutes * 60)[places_T],
             title_n1W,
             encode_texts(prepared.queries, config.text_length, config.text_buckets),
         )
@@ -74,9 +77,7 @@ class Examples:
         draw = np.random.default_rng([settings.seed, DRAWS, epoch, step])
         chosen_B = order_T[np.arange(step * size, (step + 1) * size) % len(order_T)]
         targets_B = self.prepared.items_N[self.places_T[chosen_B]].astype(np.int32)
-        next_visit_B = draw.random(size) < settings.next_visit_share
-        ends_B = np.where(next_visit_B, self.visits_T[chosen_B], self.places_T[chosen_B])
-        items_BL, types_BL = self._history(ends_B, self.firsts_T[chosen_B])
+        items_BL, types_BL = self._history(self._ends(draw, chosen_B), self.firsts_T[chosen_B])
         text_BW, alone_B = self._text(draw, chosen_B, targets_B)
         items_BL[alone_B], types_BL[alone_B] = 0, 0
         uniform_M = draw.integers(1, self.config.items + 1, settings.uniform_negatives, dtype=np.int32)
@@ -89,6 +90,13 @@ class Examples:
             "target_known": self._known(draw, targets_B),
             "uniform_known": self._known(draw, uniform_M),
         }
+
+    def _ends(self, draw: np.random.Generator, chosen_B: np.ndarray) -> np.ndarray:
+        """Returns int64 [B], where histories end: before the target's moment, or before its visit."""
+        visits_B = self.visits_T[chosen_B]
+        returned_B = visits_B > self.firsts_T[chosen_B]
+        earlier_B = returned_B & (draw.random(len(chosen_B)) < self.settings.next_visit_share)
+        return np.where(earlier_B, visits_B, self.moments_T[chosen_B])
 
     def _history(self, ends_B: np.ndarray, firsts_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         places_BL = ends_B[:, np.newaxis] + np.arange(-self.config.history_length, 0)
@@ -119,8 +127,8 @@ def _sequence_starts(prepared: Prepared) -> np.ndarray:
     return np.repeat(prepared.offsets_S1[:-1], np.diff(prepared.offsets_S1))
 
 
-def _visit_starts(prepared: Prepared, starts_N: np.ndarray, pause_seconds: float) -> np.ndarray:
-    """Returns int64 [N]: for each event the first one of its visit."""
+def _run_starts(prepared: Prepared, starts_N: np.ndarray, pause_seconds: float) -> np.ndarray:
+    """Returns int64 [N]: for each event the first of its run, no two of which lie further apart than the pause."""
     places_N = np.arange(len(starts_N))
     pause_N = np.diff(prepared.times_N, prepend=prepared.times_N[:1]) > pause_seconds
     return np.maximum.accumulate(np.where(pause_N | (places_N == starts_N), places_N, 0))

@@ -6,11 +6,12 @@ Shapes: B targets of all replicas, b those of one, C candidates, D dim.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from pipeline.core.errors import CorruptArtifactError
 from pipeline.core.settings import Train
 from pipeline.model.config import TowerConfig
 from pipeline.model.keras import keras, tf
@@ -65,6 +66,25 @@ class Trainer:
             return self.settings.learning_rate * (number + 1) / warm
         share = (number - warm) / max(1, self.steps - warm)
         return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+    def state(self) -> list[np.ndarray]:
+        """Returns everything a step changes: weights, then the optimizer's variables."""
+        return [variable.numpy() for variable in self._variables]
+
+    def load_state(self, state: Sequence[np.ndarray]) -> None:
+        """Raises: CorruptArtifactError: the state is of other towers."""
+        _assign(self._variables, state)
+
+    def weight_values(self) -> list[np.ndarray]:
+        return [variable.numpy() for variable in self.weights]
+
+    def load_weights(self, values: Sequence[np.ndarray]) -> None:
+        """Raises: CorruptArtifactError: the weights are of other towers."""
+        _assign(self.weights, values)
+
+    @property
+    def _variables(self) -> list[Any]:
+        return [*self.weights, *self.optimizer.variables]
 
     def _distribute(self, batch: Batch) -> Any:
         replicas = self.strategy.num_replicas_in_sync
@@ -131,6 +151,17 @@ class Trainer:
             for begin in range(0, rows, ITEMS_PER_CALL)
         ]
         return np.concatenate(blocks) if blocks else np.zeros((0, self.config.dim), np.float32)
+
+
+def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    shapes = [tuple(variable.shape) for variable in variables]
+    if shapes != [value.shape for value in values]:
+        raise CorruptArtifactError(
+            f"A checkpoint holds {len(values)} arrays that do not fit the {len(shapes)} variables of these towers; "
+            "remove the checkpoint's folder to train from the beginning."
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _unique(variables: list[Any]) -> list[Any]:

@@ -1,0 +1,82 @@
+"""Everything `train` hands on, written to its artifact's folder.
+
+Shapes: n items, D dim.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.model.features import encode_queries
+from pipeline.train.prepared import Prepared
+from pipeline.train.trainer import Trainer
+from pipeline.train.validation import Validation, VectorRanker
+
+MODEL = "two_tower"
+
+
+def known_inputs(inputs: Mapping[str, np.ndarray], probability_n1: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the item tower's inputs with the id of items that were no target hidden: they live by content alone."""
+    return {**inputs, "item": np.where(probability_n1 > 0, inputs["item"], 0).astype(np.int32)}
+
+
+def ranker_of(trainer: Trainer, prepared: Prepared) -> VectorRanker:
+    """Returns exact retrieval with the weights as they are now."""
+    vectors_nD = trainer.item_vectors(known_inputs(trainer.item_inputs, prepared.probability_n1))[1:]
+    ids = [item.item_id for item in prepared.items]
+    index = {item.item_id: item.index for item in prepared.items}
+    return VectorRanker(ids, vectors_nD, lambda qs: trainer.query_vectors(encode_queries(trainer.config, index, qs)))
+
+
+def save_towers(out: Path, trainer: Trainer, prepared: Prepared) -> None:
+    """Writes configuration, weights and item vectors; leaves the trainer's item table changed.
+
+    Both towers share the item table while they learn. In the item tower's copy the rows of items that were no target
+    become row 0, the new item's, so that whoever encodes them by index gets the same vector as here.
+    """
+    trainer.config.save(out / "towers.json")
+    trainer.query_tower.save_weights(str(out / "query_tower.weights.h5"))
+    table = trainer.item_tower.get_layer("item_table").embeddings
+    rows = table.numpy()
+    rows[1:][prepared.probability_n1[1:] == 0] = rows[0]
+    table.assign(rows)
+    trainer.item_tower.save_weights(str(out / "item_tower.weights.h5"))
+    vectors_nD = trainer.item_vectors(trainer.item_inputs)
+    vectors_nD[0] = 0.0
+    np.save(out / "item_vectors.npy", vectors_nD)
+
+
+def save_figures(
+    out: Path, validation: Validation, values: Mapping[str, Mapping[tuple[str, str], np.ndarray]]
+) -> list[dict[str, Any]]:
+    """Writes `metrics.json` and `per_query_validation.parquet`, and returns the table's rows.
+
+    Args:
+        values: per-query values by model, as `Validation.values` gives them.
+    """
+    rows = [row for model, found in values.items() for row in validation.rows(model, found)]
+    (out / "metrics.json").write_text(json.dumps({"k": validation.k, "rows": rows}, indent=1))
+    _save_per_query(out / "per_query_validation.parquet", validation, values[MODEL])
+    return rows
+
+
+def _save_per_query(path: Path, validation: Validation, found: Mapping[tuple[str, str], np.ndarray]) -> None:
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    facts = {"query_id": validation.ids, "user": validation.users, "kind": validation.kinds}
+    figures = {f"{metric}@{validation.k}_{sense}": values_Q for (metric, sense), values_Q in found.items()}
+    parquet.write_table(arrow.table({**facts, **figures}), path)
+
+
+def figure(rows: Sequence[Mapping[str, Any]], model: str, metric: str, slice_name: str) -> Mapping[str, Any] | None:
+    """Returns one row of the table, or None where that slice is empty."""
+    for row in rows:
+        if (row["model"], row["metric"], row["slice"]) == (model, metric, slice_name):
+            return row
+    return None

@@ -1,0 +1,117 @@
+"""From a training set to everything `train` hands on: build, fit, evaluate beside the baselines, write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from pipeline.core.artifacts import Artifact
+from pipeline.core.settings import Settings
+from pipeline.core.step import Report
+from pipeline.model.baselines import Interactions, item_knn, own_items, popularity
+from pipeline.model.config import TowerConfig
+from pipeline.model.features import Item, encode_items
+from pipeline.train.checkpoint import Checkpoints, Position
+from pipeline.train.curves import draw_curves
+from pipeline.train.examples import Examples
+from pipeline.train.export import MODEL, figure, ranker_of, save_figures, save_towers
+from pipeline.train.fit import Fit
+from pipeline.train.prepared import Prepared
+from pipeline.train.replicas import mirrored_strategy
+from pipeline.train.trainer import Trainer
+from pipeline.train.validation import Validation
+
+PRICE_BANDS = 10
+BASELINES = {"popularity": popularity, "item_knn": item_knn, "own_items": own_items}
+JUDGED = (MODEL, "popularity", "item_knn")
+
+
+class Tracked(Protocol):
+    """Where figures are logged while training runs."""
+
+    def params(self, values: Mapping[str, Any]) -> None: ...
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
+    def artifact(self, path: Path) -> None: ...
+
+
+def learn(settings: Settings, artifact: Artifact, folder: Path, out: Path, tracked: Tracked) -> Report:
+    """Trains from the checkpoints in `folder`, if any, and writes the artifact's files to `out`."""
+    prepared = Prepared.load(artifact)
+    validation = Validation.load(artifact, settings.shop.k, settings.shop.metric)
+    config = tower_config(settings, prepared)
+    tracked.params({f"train.{n}": v for n, v in settings.train.model_dump().items()} | {"items": config.items})
+    trainer, examples = prepare_training(settings, prepared, config)
+
+    def tell(record: Mapping[str, Any]) -> None:
+        live = {f"validation.recall.{validation.k}": record["recall"]}
+        live |= {name: record[name] for name in ("loss", "learning_rate", "targets_per_second")}
+        tracked.metrics(live, step=record["epoch"])
+
+    def judge() -> float:
+        return validation.judged_recall(ranker_of(trainer, prepared))
+
+    position = Fit(trainer, examples, settings.train, Checkpoints(folder), judge, tell).run()
+    rankers = {MODEL: ranker_of(trainer, prepared)} | _baselines(artifact)
+    rows = save_figures(out, validation, {name: validation.values(ranker) for name, ranker in rankers.items()})
+    save_towers(out, trainer, prepared)
+    _save_history(out, position, rows, validation.k)
+    tracked.metrics({f"{row['model']}.{row['metric']}.{row['slice']}".replace("@", "."): row["value"] for row in rows})
+    for name in ("curves.svg", "metrics.json", "history.json"):
+        tracked.artifact(out / name)
+    return _report(position, examples, config, rows, validation.k)
+
+
+def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
+    """Derives the towers' shape from settings and catalogue; price bands hold equal numbers of items."""
+    prices = np.array([item.price for item in prepared.items if item.price is not None], np.float64)
+    shares = np.linspace(0, 1, PRICE_BANDS + 1)[1:-1]
+    edges = np.unique(np.quantile(prices[np.isfinite(prices)], shares)) if np.isfinite(prices).any() else np.empty(0)
+    return TowerConfig(
+        items=len(prepared.items),
+        dim=settings.train.dim,
+        hidden_units=settings.train.hidden_units,
+        history_length=settings.prepare.history_length,
+        text_buckets=settings.train.text_buckets,
+        price_edges=tuple(edges.tolist()),
+    )
+
+
+def prepare_training(settings: Settings, prepared: Prepared, config: TowerConfig) -> tuple[Trainer, Examples]:
+    """Builds towers on every replica, and the examples they learn from."""
+    inputs = encode_items(config, [Item(0, ""), *prepared.items])
+    examples = Examples.build(prepared, config, settings.train, inputs["title"])
+    strategy = mirrored_strategy(settings.train)
+    steps = examples.steps * settings.train.epochs
+    return Trainer(config, settings.train, inputs, prepared.probability_n1, steps, strategy), examples
+
+
+def _baselines(artifact: Artifact) -> dict[str, Any]:
+    log = Interactions.load(artifact)
+    return {name: build(log) for name, build in BASELINES.items()}
+
+
+def _save_history(out: Path, position: Position, rows: Sequence[Mapping[str, Any]], k: int) -> None:
+    history = {"epochs": position.epochs, "best_epoch": position.best_epoch + 1, "steps": position.number}
+    (out / "history.json").write_text(json.dumps(history, indent=1))
+    found = {name: figure(rows, name, f"recall@{k}", "judged") for name in BASELINES}
+    baselines = {name: row["value"] for name, row in found.items() if row}
+    draw_curves(out / "curves.svg", position.epochs, baselines, f"recall@{k}")
+
+
+def _report(
+    position: Position, examples: Examples, config: TowerConfig, rows: Sequence[Mapping[str, Any]], k: int
+) -> Report:
+    recall = {name: (figure(rows, name, f"recall@{k}", "judged") or {"value": 0.0})["value"] for name in JUDGED}
+    targets, epochs = len(examples.places_T), len(position.epochs)
+    beside = f"popularity {recall['popularity']:.4f}, item-KNN {recall['item_knn']:.4f}"
+    return Report(
+        f"recall@{k} {recall[MODEL]:.4f} on validation ({beside}) after {epochs} epochs over {targets:,} targets; "
+        f"the weights of epoch {position.best_epoch + 1} are kept.",
+        counts={"targets": targets, "items": config.items, "epochs": epochs},
+        metrics={f"{name}_recall_at_{k}": value for name, value in recall.items()}
+        | {"seconds": sum(record["seconds"] for record in position.epochs)},
+    )
