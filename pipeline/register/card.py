@@ -8,7 +8,8 @@ from typing import Any
 from pipeline.model.bundle import Bundle
 from pipeline.register.lineage import Lineage
 
-LONGEST_CELL = 80
+FIGURE = ("model", "metric", "slice")
+RECIPE = ("recipe", "recall", "difference", "p50_ms", "p99_ms", "bytes", "verdict", "reason")
 
 
 def write_card(lineage: Lineage, bundle: Bundle) -> str:
@@ -35,25 +36,20 @@ def _data(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
 
 def _accuracy(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     yield "\n## Accuracy on validation, before compression\n"
-    yield "The gate opens the test and adds its own record.\n"
-    yield from _table(("metric", "value"), _metric_rows(lineage.metrics))
+    yield "With intervals by a bootstrap over users. The gate opens the test and adds its own record.\n"
+    rows = [[*(str(row[c]) for c in FIGURE), _with_interval(row), _shown(row["n"])] for row in lineage.figures]
+    yield from _table((*FIGURE, "value", "n"), rows)
 
 
-def _metric_rows(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    if _is_interval(values) or not isinstance(values, Mapping | list):
-        yield prefix, _shown(values)
-    elif isinstance(values, Mapping):
-        for name, value in values.items():
-            yield from _metric_rows(value, f"{prefix} {name}".strip())
+def _with_interval(row: Mapping[str, Any]) -> str:
+    return _shown({"mean": row["value"], "low": row["low"], "high": row["high"]})
 
 
 def _recipes(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     yield "\n## Recipes tried\n"
-    columns = list(dict.fromkeys(name for row in lineage.recipes for name in row))
-    yield from _table(columns, [[_shown(row.get(name)) for name in columns] for row in lineage.recipes])
-    for name, value in lineage.choice.items():
-        if isinstance(value, str | int | float):
-            yield f"\n*{name}*: {_shown(value)}"
+    yield "Recall through the index, on validation; its difference from float32 is paired, query by query.\n"
+    yield from _table(RECIPE, [[_shown(row.get(name)) for name in RECIPE] for row in lineage.recipes])
+    yield f"\nChosen: **{lineage.choice['recipe']}**, {lineage.choice['reason']}"
 
 
 def _limits(lineage: Lineage, bundle: Bundle) -> Iterator[str]:

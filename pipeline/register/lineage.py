@@ -24,8 +24,8 @@ class Lineage:
 
     Attributes:
         keys: of every artifact the run stands on, `stage` or `stage/part` to key.
-        metrics: of training, as train left them.
-        history: of training, epoch by epoch.
+        figures: `model, metric, slice, value, low, high, n` of the float model and the baselines, on validation.
+        epochs: what was seen in each epoch of training.
         recipes: a row a recipe.
         plots, records: files to attach.
     """
@@ -36,8 +36,8 @@ class Lineage:
     commit: str
     keys: Mapping[str, str]
     split: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    history: Any
+    figures: list[Mapping[str, Any]]
+    epochs: list[Mapping[str, Any]]
     recipes: list[Mapping[str, Any]]
     choice: Mapping[str, Any]
     plots: list[Path] = field(default_factory=list)
@@ -57,9 +57,9 @@ def trace(run: Run) -> Lineage:
         commit=code_commit(),
         keys=dict(_keys(run)),
         split=prepared.json("split.json"),
-        metrics=trained.json("metrics.json"),
-        history=trained.json("history.json"),
-        recipes=_rows(optimized.json("recipes.json")),
+        figures=trained.json("metrics.json")["rows"],
+        epochs=trained.json("history.json")["epochs"],
+        recipes=optimized.json("recipes.json"),
         choice=optimized.json("choice.json"),
         plots=[run.artifact(stage).file(name) for stage, name in PLOTS],
         records=[run.artifact(stage).file(name) for stage, name in RECORDS],
@@ -70,10 +70,6 @@ def _keys(run: Run) -> Iterator[tuple[str, str]]:
     for stage in STAGES:
         for part, artifact in sorted(run.artifacts(stage).items()):
             yield (f"{stage}/{part}" if part else stage), artifact.key
-
-
-def _rows(recipes: Any) -> list[Mapping[str, Any]]:
-    return list(recipes["recipes"]) if isinstance(recipes, Mapping) else list(recipes)
 
 
 def code_commit() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -45,24 +44,17 @@ SIGNATURE = ModelSignature(
 def pack(bundle: Bundle, folder: Path) -> Path:
     """Writes an MLflow model of the bundle to `folder / "model"` and returns that folder."""
     model = folder / "model"
-    with warnings.catch_warnings():
-        # It asks for type hints, which would take the place of the signature given here.
-        warnings.filterwarnings("ignore", message=".*[Tt]ype hint", category=UserWarning)
-        _save(bundle, model, _code(folder))
-    return model
-
-
-def _save(bundle: Bundle, model: Path, code: Path) -> None:
     mlflow.pyfunc.save_model(
         path=str(model),
         python_model=str(Path(__file__).with_name("serving_model.py")),
         artifacts={"bundle": str(bundle.path)},
-        code_paths=[str(code)],
+        code_paths=[str(_code(folder))],
         pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
         signature=SIGNATURE,
         input_example=requests_frame(bundle)[:1],
         metadata={"digest": bundle.digest, "recipe": bundle.recipe, "data_end": bundle.data_end},
     )
+    return model
 
 
 def _code(folder: Path) -> Path:

@@ -66,12 +66,12 @@ def _log(tracking: Any, settings: Settings, run: Run, lineage: Lineage, bundle: 
     night.params(dict(_parameters(settings.masked())))
     night.tags({**tags_of(lineage, bundle), "requested_by": run.requested_by, "backfill": run.backfill})
     night.metrics(dict(numbers(lineage.split["counts"], "split")))
-    with tracking.child(run.run_id, "train") as train:
-        train.metrics(dict(numbers(lineage.metrics)))
-        for epoch, values in _epochs(lineage.history):
-            train.metrics(values, step=epoch)
+    if not tracking.has_child(run.run_id, "train"):
+        _log_train(tracking, run, lineage)
     for row in lineage.recipes:
         _log_recipe(tracking, run, row)
+        if row["recipe"] == bundle.recipe:
+            night.metrics(dict(numbers(row)))
     for path in lineage.plots:
         night.artifact(path, "plots")
     for path in lineage.records:
@@ -83,9 +83,17 @@ def _log(tracking: Any, settings: Settings, run: Run, lineage: Lineage, bundle: 
             night.artifact(path, "records")
 
 
+def _log_train(tracking: Any, run: Run, lineage: Lineage) -> None:
+    """Fills the nested run of a training that was not run again, because its artifact existed."""
+    with tracking.child(run.run_id, "train") as train:
+        train.tags({"cached": True, "key": lineage.keys["train"]})
+        train.metrics({f"{row['model']}.{row['metric']}.{row['slice']}": row["value"] for row in lineage.figures})
+        for epoch, values in enumerate(lineage.epochs, start=1):
+            train.metrics(dict(numbers(values)), step=epoch)
+
+
 def _log_recipe(tracking: Any, run: Run, row: Mapping[str, Any]) -> None:
-    name = str(row.get("recipe") or row.get("name"))
-    with tracking.child(run.run_id, f"recipe {name}", under="train") as child:
+    with tracking.child(run.run_id, f"recipe {row['recipe']}", under="train") as child:
         child.metrics(dict(numbers(row)))
         child.tags({key: value for key, value in row.items() if isinstance(value, str | bool)})
 
@@ -101,16 +109,6 @@ def _log_model(tracking: Any, night: Any, bundle: Bundle) -> str:
 def _parameters(settings: Mapping[str, Any]) -> Any:
     for section, fields in settings.items():
         yield from ((f"{section}.{name}", value) for name, value in fields.items())
-
-
-def _epochs(history: Any) -> Any:
-    """Yields the numbers of each epoch, whether history is a list of rows or a list for each metric."""
-    if isinstance(history, Mapping):
-        series = {name: values for name, values in history.items() if isinstance(values, list)}
-        length = min(map(len, series.values()), default=0)
-        history = [{name: values[at] for name, values in series.items()} for at in range(length)]
-    for epoch, row in enumerate(history, start=1):
-        yield epoch, dict(numbers(row, "epoch"))
 
 
 def _note(run: Run, version: str | None, bundle: Bundle, mlflow_run_id: str | None) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import httpx
 
-from pipeline.core.errors import PipelineError, SettingsError, UnavailableError
+from pipeline.core.errors import MissingInputError, PipelineError, SettingsError, UnavailableError
 
 # MLflow reads these when it is imported. Its own defaults retry a silent server for minutes, and report home.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -40,7 +40,8 @@ RUN_TAG, NAME_TAG, PARENT_TAG = "pipeline.run_id", "pipeline.name", "mlflow.pare
 NIGHT = "night"
 LONGEST_TEXT = 5000
 AT_ONCE = 100
-OUR_MISTAKES = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
+OUR_MISTAKES = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
+GONE = {"RESOURCE_DOES_NOT_EXIST"}
 NO_ENTRY = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
 P, T = ParamSpec("P"), TypeVar("T")
@@ -68,6 +69,10 @@ def _sentence(uri: str, error: Exception) -> PipelineError:
     cause = " ".join(str(getattr(error, "orig", None) or error).split()).replace(uri, shown(uri))[:300]
     if isinstance(error, httpx.HTTPStatusError):
         cause = f"{error.response.status_code} at /health: this is no MLflow server, or one behind a proxy"
+    if getattr(error, "error_code", "") in GONE:
+        return MissingInputError(
+            f"MLflow at {shown(uri)} has no such thing ({cause}); somebody deleted it, restore it."
+        )
     if isinstance(error, ImportError):
         return SettingsError(f"register.tracking_uri is {shown(uri)!r}, but {cause}; install that driver.")
     if getattr(error, "error_code", "") in NO_ENTRY:
@@ -89,7 +94,7 @@ def shown(uri: str) -> str:
 
 def _named(name: str) -> str:
     """Returns a name MLflow takes: it allows letters, digits, and a few signs."""
-    return re.sub(r"[^\w\-. :/]", "_", name)[:250]
+    return re.sub(r"[^\w\-. :/]", ".", name)[:250]
 
 
 def _artifacts_beside(uri: str) -> Path | None:
@@ -218,6 +223,10 @@ class Tracking:
             child._status("FAILED")
             raise
         child._status("FINISHED")
+
+    @_in_one_sentence
+    def has_child(self, run_id: str, name: str) -> bool:
+        return self._find_run(run_id, name) is not None
 
     @_in_one_sentence
     def _child(self, run_id: str, name: str, under: str) -> TrackedRun:

@@ -74,8 +74,9 @@ def test_the_night_holds_settings_without_secrets_and_nested_runs(tracked: Setti
     parents = {name: r.data.tags.get("mlflow.parentRunId") for name, r in runs.items()}
     train = runs["train"].info.run_id
     assert parents == {run.run_id: None, "train": night.run_id, "recipe float32": train, "recipe test_int8": train}
-    assert [m.value for m in client.get_metric_history(train, "epoch.loss")] == [3.5, 3.0]
-    assert runs["recipe test_int8"].data.metrics["recall_at_20.low"] == 0.19
+    assert [m.value for m in client.get_metric_history(train, "loss")] == [3.5, 3.0]
+    assert runs["train"].data.metrics["two_tower.recall.20.judged"] == 0.25
+    assert runs["recipe test_int8"].data.metrics["recall.mean"] == 0.24
 
 
 def test_a_dry_run_registers_nothing_and_does_not_even_reach_mlflow(settings: Settings, tiny_bundle: Path) -> None:
@@ -112,8 +113,8 @@ def test_a_silent_mlflow_is_one_sentence_naming_it(settings: Settings, tiny_bund
 def test_the_card_shows_intervals_recipes_and_the_datas_end(settings: Settings, tiny_bundle: Path) -> None:
     run = make_night(settings, tiny_bundle, "2024-05-01")
     card = write_card(trace(run), bundle_of(run))
-    assert "| recall_at_20 | 0.25 [0.2, 0.3] |" in card
-    assert "| test_int8 | 0.24 [0.19, 0.29] | 1 | chosen |" in card
+    assert "| two_tower | recall@20 | judged | 0.25 [0.2, 0.3] | 40 |" in card
+    assert "| test_int8 | 0.24 [0.19, 0.29] | - | 0.5 | 1 | - | chosen | - |" in card
     assert "nothing after 2024-05-01T00:00:00+00:00 was seen" in card
     assert bundle_of(run).digest in card
 
