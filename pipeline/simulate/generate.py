@@ -92,6 +92,7 @@ def _with_dirt(
     made, counts = spoilt(lines, np.flatnonzero(events.kind != SEARCH), wanted, random)
     automatic, robot_rows = robots(renderer, wanted, random)
     dirty = made + automatic
+    random.shuffle(dirty)
     where = np.sort(random.integers(0, len(lines) + 1, len(dirty)))
     for place, line in zip(where[::-1], dirty[::-1], strict=True):
         lines.insert(place, line)

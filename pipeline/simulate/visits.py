@@ -14,7 +14,7 @@ from pipeline.simulate.dice import stream
 from pipeline.simulate.shop import CLUSTERS_A_PERSONA, Shop
 
 SESSIONS_A_CHUNK = 50_000
-EVENTS_A_SESSION = 7.3
+EVENTS_A_SESSION = 6.6
 """Mean of what the shares below give; a test holds it to what is generated."""
 DAY_SECONDS = 86_400
 KNOWN_SHARE = 0.4
