@@ -52,16 +52,16 @@ def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) 
     """Fills a folder with the recipe's bundle, its recall query by query, and notes."""
     from pipeline.optimize.convert import to_litert
 
+    k, judged, vectors = settings.shop.k, inputs.judged, inputs.item_vectors
     tower = inputs.query_tower
     for name in recipe.transforms:
         tower = TRANSFORMS[name](tower, inputs, settings)
-    k, judged = settings.shop.k, inputs.judged
     contents = Contents(
         config=inputs.config,
         catalogue=inputs.catalogue,
         query_tower=to_litert(tower, recipe.weights),
         item_tower=_item_tower(inputs, recipe.weights),
-        item_vectors=inputs.item_vectors,
+        item_vectors=vectors,
         index_kind=recipe.index,
         requests=judged.requests(k, inputs.catalogue.top_categories()),
         probes=_probes(inputs),

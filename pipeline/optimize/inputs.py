@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 
 from pipeline.core.artifacts import Artifact
-from pipeline.core.errors import DataError
+from pipeline.core.errors import CorruptArtifactError, DataError
 from pipeline.model.catalogue import COLUMNS, Catalogue
 from pipeline.model.config import TowerConfig
 from pipeline.model.text import encode_texts
@@ -77,7 +77,16 @@ class Inputs:
         return self._with_weights(build_item_tower(self.config), "item_tower.weights.h5")
 
     def _with_weights(self, tower: Any, name: str) -> Any:
-        tower.load_weights(str(self.trained.file(name)))
+        path = self.trained.file(name)
+        try:
+            tower.load_weights(str(path))
+        except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise
+            raise CorruptArtifactError(
+                f"{path}: these weights do not load into a tower of {self.trained.path / 'towers.json'} "
+                f"({(str(error).splitlines() or [''])[0][:120]}); run train again with --force."
+            ) from None
         return tower
 
     @cached_property

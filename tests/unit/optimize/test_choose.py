@@ -1,0 +1,145 @@
+"""The rule of choice on made-up measurements, each with its right answer in a comment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.core.errors import DataError
+from pipeline.core.settings import Optimize
+from pipeline.model.statistics import interval, paired_interval
+from pipeline.optimize.choose import Row, choose
+
+QUERIES = 200
+USERS = [str(n) for n in range(QUERIES)]
+FLOAT = np.tile([1.0, 0.0], QUERIES // 2)
+
+
+def _row(
+    name: str, recall: np.ndarray, megabytes: float, p50: float = 1.0, p99: float = 2.0, transforms: int = 0
+) -> Row:
+    return Row(
+        name,
+        "",
+        transforms,
+        recall=interval(recall),
+        difference=paired_interval(recall, FLOAT),
+        relative_loss=1 - recall.mean() / FLOAT.mean(),
+        p50_ms=p50,
+        p99_ms=p99,
+        bytes=round(megabytes * 1e6),
+    )
+
+
+def _missing(hits: int) -> np.ndarray:
+    """float32's recall with so many of its hundred hits lost."""
+    lost = FLOAT.copy()
+    lost[: 2 * hits : 2] = 0
+    return lost
+
+
+def _choose(*rows: tuple[Row, np.ndarray], **budgets: float) -> dict[str, Row]:
+    per_query = {row.recipe: recall for row, recall in rows}
+    judged = choose([row for row, _ in rows], per_query, USERS, Optimize(**{"max_recall_loss": 0.05, **budgets}))
+    return {row.recipe: row for row in judged}
+
+
+def _measured(name: str, recall: np.ndarray, megabytes: float, **more) -> tuple[Row, np.ndarray]:
+    return _row(name, recall, megabytes, **more), recall
+
+
+def test_the_smallest_within_the_budgets_ships() -> None:
+    rows = _choose(_measured("float32", FLOAT, 8), _measured("a", _missing(1), 4), _measured("b", _missing(2), 2))
+    assert rows["b"].verdict == "chosen"
+    assert rows["b"].reason == (
+        "fewest bytes within the budgets: 0.250x the bytes, 1.00x the p50 and 98.0% of the recall of float32"
+    )
+
+
+def test_float32_ships_when_nothing_else_stays_within_the_recall_budget() -> None:
+    # 8 of 100 hits lost is 8 %, budget 5 %.
+    rows = _choose(_measured("float32", FLOAT, 8), _measured("a", _missing(8), 2))
+    assert rows["float32"].verdict == "chosen"
+    assert (rows["a"].verdict, rows["a"].reason) == ("rejected", "loses 8.00% of float32's recall, budget 5.00%")
+
+
+def test_a_loss_of_exactly_the_budget_is_within_it() -> None:
+    rows = _choose(_measured("float32", FLOAT, 8), _measured("a", _missing(50), 2), max_recall_loss=0.5)
+    assert rows["a"].verdict == "chosen"
+
+
+def test_a_recipe_that_pays_in_nothing_is_rejected_with_figures() -> None:
+    # 7.8 of 8 MB is 1.03 times smaller, 0.9 of 1 ms is 1.11 times faster: neither decides anything.
+    rows = _choose(_measured("float32", FLOAT, 8), _measured("a", FLOAT, 7.8, p50=0.9))
+    assert rows["float32"].verdict == "chosen"
+    assert rows["a"].reason == ("pays in nothing: 0.975x the bytes, 0.90x the p50 and 100.0% of the recall of float32")
+
+
+def test_speed_alone_pays_too() -> None:
+    # Half the time at equal bytes; both have the fewest bytes, neither finds more, so the one with fewer transforms
+    # ships: float32. The fast one stays on the front.
+    rows = _choose(_measured("float32", FLOAT, 8), _measured("a", FLOAT, 8, p50=0.5, transforms=1))
+    assert (rows["float32"].verdict, rows["a"].verdict) == ("chosen", "front")
+
+
+def test_more_work_for_the_same_bytes_and_recall_is_dominated() -> None:
+    rows = _choose(
+        _measured("float32", FLOAT, 8),
+        _measured("plain", _missing(1), 2),
+        _measured("worked", _missing(2), 2.001, transforms=2),
+    )
+    assert rows["plain"].verdict == "chosen"
+    assert rows["worked"].verdict == "rejected"
+    assert rows["worked"].reason.startswith("no smaller, no faster, finds no more: 1.000x the bytes")
+
+
+def test_more_work_for_the_same_bytes_ships_when_it_provably_finds_more() -> None:
+    # 40 of 200 queries found against lost: the paired interval of the difference, 0.2, lies far above zero.
+    rows = _choose(
+        _measured("float32", FLOAT, 8),
+        _measured("plain", _missing(40), 2),
+        _measured("worked", FLOAT, 2.001, transforms=2),
+        max_recall_loss=0.5,
+    )
+    assert rows["worked"].verdict == "chosen"
+
+
+def test_a_bigger_recipe_that_finds_more_stays_on_the_front() -> None:
+    rows = _choose(
+        _measured("float32", FLOAT, 8),
+        _measured("small", _missing(40), 2),
+        _measured("big", FLOAT, 4),
+        max_recall_loss=0.5,
+    )
+    assert (rows["small"].verdict, rows["big"].verdict) == ("chosen", "front")
+    assert rows["float32"].reason.startswith("no smaller, no faster, finds no more: 2.000x the bytes")
+
+
+@pytest.mark.parametrize(
+    ("budgets", "reason"),
+    [
+        ({"max_p99_ms": 1.5}, "p99 2.000 ms, budget 1.500 ms"),
+        ({"max_bundle_mb": 5}, "bundle 8.000 MB, budget 5.000 MB"),
+    ],
+)
+def test_float32_beyond_a_budget_is_rejected_like_any_other(budgets: dict, reason: str) -> None:
+    rows = _choose(_measured("float32", FLOAT, 8), _measured("a", FLOAT, 2, p99=1.0), **budgets)
+    assert (rows["a"].verdict, rows["float32"].reason) == ("chosen", reason)
+
+
+def test_a_metric_that_is_not_a_number_never_ships() -> None:
+    row, recall = _measured("a", FLOAT, 2)
+    broken = Row(**{**row.__dict__, "relative_loss": float("nan")})
+    rows = _choose(_measured("float32", FLOAT, 8), (broken, recall))
+    assert (rows["float32"].verdict, rows["a"].verdict) == ("chosen", "rejected")
+
+
+def test_a_failed_recipe_keeps_its_reason() -> None:
+    failed = Row("a", "", 2, verdict="failed", reason="ValueError: no")
+    judged = choose([_row("float32", FLOAT, 8), failed], {"float32": FLOAT}, USERS, Optimize())
+    assert [(row.recipe, row.verdict) for row in judged] == [("float32", "chosen"), ("a", "failed")]
+
+
+def test_nothing_within_the_budgets_is_one_sentence_with_every_figure() -> None:
+    with pytest.raises(DataError, match=r"float32: bundle 8.000 MB, budget 1.000 MB; a: bundle 2.000 MB"):
+        _choose(_measured("float32", FLOAT, 8), _measured("a", FLOAT, 2), max_bundle_mb=1)

@@ -1,0 +1,69 @@
+"""What recipes learn from and are judged on, read from what prepare made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.run import Run
+from pipeline.optimize.inputs import Inputs
+from pipeline.optimize.judged import Judged
+from pipeline.optimize.recipes import BY_NAME, RECIPES, key_sections
+
+
+def _inputs(world: Path, metric: str = "new_items") -> Inputs:
+    run = Run.open(world, "2024-05-08", "UTC")
+    return Inputs(run.artifact("prepare"), run.artifact("train"), metric)
+
+
+def test_a_lesson_carries_the_history_that_led_to_its_target_and_no_other(world: Path) -> None:
+    inputs = _inputs(world)
+    features = inputs.lesson_features()
+    flat = np.load(inputs.prepared.file("sequence_items.npy")).reshape(60, 12)
+    # Lessons are in order of targets: eleven a person, the first after one event, the eleventh after eleven.
+    first, last = features["history_items"][0], features["history_items"][10]
+    assert first.tolist() in ([0] * 7 + [flat[0, 0]], [0] * 8)
+    assert last.tolist() in (flat[0, 3:11].tolist(), [0] * 8)
+    assert (features["history_types"] == 2 * (features["history_items"] > 0)).all()
+    second_person = features["history_items"][11]
+    assert second_person.tolist() in ([0] * 7 + [flat[1, 0]], [0] * 8)
+
+
+def test_some_lessons_ask_by_title_alone(world: Path) -> None:
+    features = _inputs(world).lesson_features()
+    asks, remembers = features["query_text"].any(axis=1), features["history_items"].any(axis=1)
+    assert not (asks & remembers).any() and (asks | remembers).all()
+    assert 0.05 < asks.mean() < 0.15
+
+
+def test_new_items_leave_out_what_the_user_had_but_never_for_a_search(world: Path) -> None:
+    new, every = (Judged.load(_inputs(world).prepared, metric) for metric in ("new_items", "all_items"))
+    assert [len(targets) for targets in new.targets[:6]] == [4, 4, 4, 4, 4, 5]
+    assert new.exclude_seen[:6] == [True] * 5 + [False]
+    assert {len(targets) for targets in every.targets} == {5} and not any(every.exclude_seen)
+
+
+def test_goldens_are_real_requests_filters_searches_and_both_fallbacks(world: Path) -> None:
+    inputs = _inputs(world)
+    requests = inputs.judged.requests(5, inputs.catalogue.top_categories())
+    bodies = [request["request"] for request in requests]
+    assert len(requests) == 24 + 1 + 8 + 2
+    assert [body["filter"] for body in bodies if body.get("filter")] == [{"category": "home"}]
+    assert sum(request["path"] == "/v1/search" for request in requests) == 8
+    assert bodies[0]["history"][0]["event_time"] == "2024-04-30T23:51:00+00:00"
+
+
+def test_a_recipes_key_covers_only_the_settings_it_uses(settings) -> None:
+    changed = settings.optimize.model_copy(update={"sparsity": 0.9, "max_p99_ms": 1.0})
+    same = [
+        recipe.name
+        for recipe in RECIPES
+        if key_sections(recipe, settings.optimize, settings.shop) == key_sections(recipe, changed, settings.shop)
+    ]
+    assert same == ["float32", "dynamic_int8"]
+
+
+def test_the_table_of_recipes_says_what_each_does_and_where_it_is_described() -> None:
+    assert BY_NAME.keys() == {"float32", "dynamic_int8", "pruned_qat_int8"}
+    assert all(recipe.doc.endswith(".") and recipe.source.startswith("https://") for recipe in RECIPES)
