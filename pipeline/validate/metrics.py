@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.artifacts import Artifact
@@ -41,6 +43,7 @@ COMPARED = (
 """Metrics that need more than one day's events."""
 
 JUDGED = (*MEASURED, *COMPARED)
+ENGINE_MEMORY = "2GB"
 PARTS_OF_ROWS = ("clean", "quarantined", "duplicate", "robot", "excluded", "routed")
 
 
@@ -92,21 +95,34 @@ class Measures:
     schemas: dict[date, str]
 
 
-def measure(days: Sequence[Day], trail: Trail, as_of: datetime, timezone: str, trailing: tuple[int, int]) -> Measures:
-    """Computes every metric of the open days.
+@dataclass(frozen=True)
+class Standpoint:
+    """What the days are looked at from.
 
-    Args:
+    Attributes:
         as_of: UTC, the moment freshness is judged from.
-        trailing: how many days back volume is compared, and the least number of open ones that takes.
+        timezone: the shop's.
+        trailing_days, min_trailing_days: how far back volume is compared, and how many open days that takes.
+        quarantine_min_rows: fewer refused rows than this are not worth a word.
     """
+
+    as_of: datetime
+    timezone: str
+    trailing_days: int
+    min_trailing_days: int
+    quarantine_min_rows: int
+
+
+def measure(days: Sequence[Day], trail: Trail, seen_from: Standpoint) -> Measures:
+    """Computes every metric of the open days."""
     opened = [day for day in days if not day.closed]
     schemas = {day.day: text for day in opened if (text := _schema_differences(day))}
     readable = [day for day in opened if day.day not in schemas]
-    rows: dict[date, dict[str, float]] = {day.day: _of_counts(day) for day in opened}
+    rows: dict[date, dict[str, float]] = {day.day: _of_counts(day, seen_from) for day in opened}
     for day, text in schemas.items():
         rows[day]["schema_differences"] = text.count(";") + 1
-    types = _measure_events(readable, trail, as_of, timezone, rows) if readable else {}
-    medians = _compare_volumes(days, trail, trailing, rows)
+    types = _measure_events(readable, trail, seen_from, rows) if readable else {}
+    medians = _compare_volumes(days, trail, seen_from, rows)
     _take_off_closed_days(days, rows)
     return Measures(rows, types, medians, schemas)
 
@@ -128,31 +144,26 @@ def _kind(dtype: Any) -> tuple[Any, ...]:
     return ("timestamp", dtype.timezone) if dtype.is_timestamp() else (type(dtype),)
 
 
-def _of_counts(day: Day) -> dict[str, float]:
+def _of_counts(day: Day, seen_from: Standpoint) -> dict[str, float]:
     counts = day.counts
+    refused = counts["quarantined"] if counts["quarantined"] >= seen_from.quarantine_min_rows else 0
     return {
         "schema_differences": 0,
-        "quarantined_share": counts["quarantined"] / max(counts["rows"], 1),
+        "quarantined_share": refused / max(counts["rows"], 1),
         "unaccounted_rows": abs(counts["rows"] - sum(counts[part] for part in PARTS_OF_ROWS)),
     }
 
 
 def _measure_events(
-    days: Sequence[Day], trail: Trail, as_of: datetime, timezone: str, rows: dict[date, dict[str, float]]
+    days: Sequence[Day], trail: Trail, seen_from: Standpoint, rows: dict[date, dict[str, float]]
 ) -> dict[date, dict[str, int]]:
-    import ibis
-
-    connection = ibis.duckdb.connect()
-    try:
-        connection.raw_sql("SET TimeZone = 'UTC'")
-        events = _events(connection, days, as_of, timezone)
+    with _engine() as connection:
+        events = _events(connection, days, seen_from)
         extra = {f"type_{name}": (events.event_type == name).sum() for name in EVENT_TYPES}
         extra["age_hours"] = (events.as_of.max().epoch_seconds() - events.event_time.max().epoch_seconds()) / 3600
         table = events.group_by("day").aggregate(**{n: f(events) for n, f in MEASURED.items()}, **extra)
         measured = {row["day"]: row for row in connection.to_pyarrow(table).to_pylist()}
         unknown = _unknown_item_shares(connection, events, days, trail)
-    finally:
-        connection.disconnect()
     for day in days:
         found = {name: value for name, value in measured.get(day.day, {}).items() if value is not None}
         row = rows[day.day]
@@ -163,16 +174,30 @@ def _measure_events(
     return {day.day: {n: measured.get(day.day, {}).get(f"type_{n}") or 0 for n in EVENT_TYPES} for day in days}
 
 
-def _events(connection: ibis.BaseBackend, days: Sequence[Day], as_of: datetime, timezone: str) -> ir.Table:
+@contextmanager
+def _engine() -> Iterator[ibis.BaseBackend]:
+    """Opens DuckDB in memory; what does not fit spills into a folder that is gone afterwards."""
+    import ibis
+
+    with TemporaryDirectory() as scratch:
+        connection = ibis.duckdb.connect(temp_directory=scratch, memory_limit=ENGINE_MEMORY)
+        try:
+            connection.raw_sql("SET TimeZone = 'UTC'")
+            yield connection
+        finally:
+            connection.disconnect()
+
+
+def _events(connection: ibis.BaseBackend, days: Sequence[Day], seen_from: Standpoint) -> ir.Table:
     import ibis
 
     bounds = [
         {
             "filename": str(day.artifact.file("events.parquet")),
             "day": day.day,
-            "begins": end_of_day(day.day - timedelta(days=1), timezone),
-            "ends": end_of_day(day.day, timezone),
-            "as_of": as_of,
+            "begins": end_of_day(day.day - timedelta(days=1), seen_from.timezone),
+            "ends": end_of_day(day.day, seen_from.timezone),
+            "as_of": seen_from.as_of,
         }
         for day in days
     ]
@@ -202,17 +227,20 @@ def _unknown_item_shares(
 
 
 def _compare_volumes(
-    days: Sequence[Day], trail: Trail, trailing: tuple[int, int], rows: dict[date, dict[str, float]]
+    days: Sequence[Day], trail: Trail, seen_from: Standpoint, rows: dict[date, dict[str, float]]
 ) -> dict[date, float]:
-    """Notes each open day's volume against the median of the open days before it, and returns the medians."""
+    """Notes each open day's volume against the median of the open days before it, and returns the medians.
+
+    Days before it in the same run count as they were found, failed or not: a few bad ones do not move a median.
+    """
     from statistics import median
 
-    reach, least = trailing
+    reach = timedelta(days=seen_from.trailing_days)
     volumes = dict(trail.volumes) | {day.day: day.counts["clean"] for day in days if not day.closed}
     medians: dict[date, float] = {}
     for day in rows:
-        before = [n for other, n in volumes.items() if n and timedelta() < day - other <= timedelta(days=reach)]
-        if len(before) >= least:
+        before = [n for other, n in volumes.items() if n and timedelta() < day - other <= reach]
+        if len(before) >= seen_from.min_trailing_days:
             medians[day] = median(before)
             rows[day]["volume_ratio"] = volumes[day] / medians[day]
     return medians

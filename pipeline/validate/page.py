@@ -33,8 +33,8 @@ def _facts(
     volumes = {str(day): rows for day, rows in sorted(_shown(trail, days).items())}
     volumes |= {str(day.day): int(measures.rows.get(day.day, {}).get("events", 0)) for day in days}
     classes |= {day: "trailing" for day in volumes if day not in verdict["days"]}
-    types = {str(day): counts for day, counts in sorted(measures.event_types.items()) if sum(counts.values())}
-    totals = {name: sum(counts[name] for counts in types.values()) for name in EVENT_TYPES}
+    types = {str(day.day): measures.event_types.get(day.day, {}) for day in days}
+    totals = {name: sum(counts.get(name, 0) for counts in types.values()) for name in EVENT_TYPES}
     return {
         "verdict": verdict,
         "title": _title(verdict),

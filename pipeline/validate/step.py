@@ -14,7 +14,7 @@ from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.validate.judge import SITE, Failure, judge
-from pipeline.validate.metrics import Day, Measures, measure
+from pipeline.validate.metrics import Day, Measures, Standpoint, measure
 from pipeline.validate.page import write_page
 from pipeline.validate.publish import Published, publish, published_before, trail_of
 from pipeline.validate.suite import load_suite, suite_file
@@ -63,15 +63,18 @@ class Night:
 
     def sections(self) -> dict[str, Any]:
         ingest = self.settings.ingest
-        shares = {"warn": ingest.quarantine_warn_share, "fail": ingest.quarantine_fail_share}
-        return {**self.settings.keyed(STAGE), "quarantine": shares, "timezone": self.settings.shop.timezone}
+        quarantine = [ingest.quarantine_warn_share, ingest.quarantine_fail_share, ingest.quarantine_min_rows]
+        return {**self.settings.keyed(STAGE), "quarantine": quarantine, "timezone": self.settings.shop.timezone}
+
+    def standpoint(self) -> Standpoint:
+        judge, shop = self.settings.validate, self.settings.shop
+        trailing = (judge.trailing_days, judge.min_trailing_days)
+        return Standpoint(self.run.as_of, shop.timezone, *trailing, self.settings.ingest.quarantine_min_rows)
 
     def fill(self, folder: Path) -> Report:
         rules = load_suite(suite_file(self.settings), self.settings)
-        wanted = self.settings.validate
-        trailing = (wanted.trailing_days, wanted.min_trailing_days)
         trail = trail_of(self.before)
-        measures = measure(self.days, trail, self.run.as_of, self.settings.shop.timezone, trailing)
+        measures = measure(self.days, trail, self.standpoint())
         failures = judge(measures, rules, folder / SITE, self.run.run_id)
         verdict = self._verdict(failures, measures)
         (folder / "verdict.json").write_text(json.dumps(verdict, indent=1))
