@@ -10,7 +10,7 @@ import pytest
 from pipeline.core import settings as settings_module
 from pipeline.core.settings import Settings
 
-pytest_plugins = ("tests.fixtures.bundles", "tests.fixtures.nights")
+pytest_plugins = ("tests.fixtures.bundles", "tests.fixtures.contenders", "tests.fixtures.nights")
 
 PSEUDONYM_KEY = "7a" * 32
 

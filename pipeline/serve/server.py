@@ -86,6 +86,8 @@ class Service:
 
 
 def _config(app: Any) -> uvicorn.Config:
+    # Its access log quotes paths, and paths hold item ids.
+    logging.getLogger("uvicorn.access").disabled = True
     return uvicorn.Config(
         app,
         loop="uvloop",
