@@ -11,7 +11,7 @@ from pipeline.steps import STEPS
 DOC = """
 ### Ingests and validates behaviour logs
 
-Every night at 02:00 UTC the day before; its day is the partition key. A day that passes validation is published and starts
+Every night at 02:00 UTC the day before; its day is the partition key. A day that passes is published and starts
 `retrain_two_tower` through the asset `validated_events`. **A failed validation emits nothing, so nothing retrains.**
 
 | to | do |

@@ -11,8 +11,8 @@ from pipeline.steps import STEPS
 DOC = """
 ### Retrains the two-tower model and promotes it if it is provably not worse and fast enough
 
-Starts when `ingest_behaviour_logs` announces a validated day, one at a time, or by hand; then, without a partition key or
-as-of, it takes the newest published day. Whatever fails, the serving champion stays as it is. Finished steps are cached.
+Starts when `ingest_behaviour_logs` announces a validated day, one at a time, or by hand: then, without a partition key
+or as-of, with the newest published day. Whatever fails, the champion stays as it is. Finished steps are cached.
 
 | to | do |
 |---|---|

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,15 +139,18 @@ class Stack:
             raise PipelineError(state["sentence"])
 
     def _end(self, warden: subprocess.Popen[bytes] | psutil.Process) -> None:
-        try:
+        with suppress(psutil.NoSuchProcess):
             warden.terminate()
-            warden.wait(SECONDS_TO_STOP)
-        except psutil.NoSuchProcess:
-            return
-        except (subprocess.TimeoutExpired, psutil.TimeoutExpired):
-            raise PipelineError(
-                f"The stack's owner, process {warden.pid}, does not end; see {self.places.logs}."
-            ) from None
+        until = time.monotonic() + SECONDS_TO_STOP
+        while self._is_going(warden):
+            if time.monotonic() > until:
+                raise PipelineError(f"The stack's owner, process {warden.pid}, does not end; see {self.places.logs}.")
+            time.sleep(0.1)
+
+    @staticmethod
+    def _is_going(warden: subprocess.Popen[bytes] | psutil.Process) -> bool:
+        # Another process's child may stay behind as a zombie; its own is taken note of by asking.
+        return warden.poll() is None if isinstance(warden, subprocess.Popen) else processes.lives(warden.pid)
 
     @property
     def pids(self) -> list[int]:
@@ -195,19 +199,12 @@ class Stack:
 
     def retrain_of(self, ingest_run_id: str) -> str | None:
         """Returns the retrain that this ingest run started, or None while there is none."""
-        begun = self.airflow.call(
-            "GET",
-            "/assets/events",
-            params={"source_dag_id": "ingest_behaviour_logs", "limit": 50, "order_by": "-timestamp"},
-        )
-        events = [event for event in begun["asset_events"] if event["source_run_id"] == ingest_run_id]
-        started = [
-            run["run_id"]
-            for event in events
-            for run in event["created_dagruns"]
-            if run["dag_id"] == "retrain_two_tower"
-        ]
-        return started[0] if started else None
+        ingest = self.airflow.run("ingest_behaviour_logs", ingest_run_id)
+        for run in reversed(self.airflow.runs("retrain_two_tower")):
+            same_day = run["partition_key"] == ingest["partition_key"]
+            if same_day and run["run_type"] == "asset_triggered" and run["queued_at"] > ingest["queued_at"]:
+                return run["dag_run_id"]
+        return None
 
     def task_log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> Path:
         return self.places.task_log(dag_id, run_id, task_id, attempt)

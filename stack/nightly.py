@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from subprocess import PIPE, STDOUT
 from typing import Any
 
 import yaml
@@ -95,16 +96,32 @@ class Night:
     def _up(self) -> None:
         if self.stack.is_running:
             self._check_same_shop()
-            self.view.say("The stack runs already.")
+        self.view.say(
+            "The stack runs already." if self.stack.is_running else "Starting Airflow, MLflow and the server."
+        )
+        with self._logs_being_made():
             self.stack.start()
-        else:
-            self.view.say("Starting Airflow, MLflow and the server.")
-            self.stack.start()
-        if self.shop.is_generated:
-            self.view.say(f"Generating logs of a small shop for {self.days}.")
-            self._simulate()
         urls = self.stack.urls
         self.view.say(f"Up. Airflow {urls['airflow']}, MLflow {urls['mlflow']}, server {urls['serve']}.")
+
+    @contextmanager
+    def _logs_being_made(self) -> Iterator[None]:
+        """Generates the shop's logs while the block runs, where they are not one's own."""
+        if not self.shop.is_generated:
+            yield
+            return
+        self.view.say(f"Generating logs of a small shop for {self.days}.")
+        settings = [word for name, value in self.settings.items() for word in ("--set", f"{name}={value}")]
+        command = [sys.executable, "-m", "pipeline", "simulate", "--days", str(self.days), "--to", self.shop.source]
+        made = subprocess.Popen([*command, *settings], cwd=CODE, stdout=PIPE, stderr=STDOUT, text=True)
+        try:
+            yield
+            last = (made.communicate()[0].strip().splitlines() or ["simulate said nothing."])[-1]
+        finally:
+            made.kill()
+        if made.returncode:
+            raise PipelineError(last)
+        self.view.say(last)
 
     def _check_same_shop(self) -> None:
         known = self.stack.state.get("shop", {})
@@ -112,26 +129,6 @@ class Night:
             raise UsageError(
                 f"The stack on {self.shop.root} runs for {known['source']}; `make down` first, or give another ROOT."
             )
-
-    def _simulate(self) -> None:
-        settings = [word for name, value in self.settings.items() for word in ("--set", f"{name}={value}")]
-        command = [
-            sys.executable,
-            "-m",
-            "pipeline",
-            "simulate",
-            "--days",
-            str(self.days),
-            "--to",
-            self.shop.source,
-            *settings,
-        ]
-        done = subprocess.run(command, env=self.stack.pipeline_environment(), cwd=CODE, capture_output=True, text=True)
-        for line in done.stdout.splitlines()[-1:]:
-            self.view.say(line)
-        if done.returncode:
-            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-            raise PipelineError(last[0] if last else f"simulate ended with exit code {done.returncode}.")
 
     def _follow(self, dag_id: str, run_id: str) -> str:
         self.running = (dag_id, run_id)

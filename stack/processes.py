@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ import psutil
 SECONDS_TO_END_BY_ITSELF = 6.0
 SECONDS_TO_TERMINATE = 5.0
 SECONDS_BETWEEN_LOOKS = 0.1
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], log: Path, folder: Path) -> subprocess.Popen[bytes]:
@@ -38,6 +39,21 @@ def _obey_owner() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
+def adopt_orphans() -> None:
+    """Makes this process the parent of whatever below it loses its own, so that nothing slips out of its tree."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def reap(services: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Takes note of every child that ended, the adopted ones too."""
+    known = {service.pid for service in services}
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess, ChildProcessError):
+            if child.pid not in known and child.status() == psutil.STATUS_ZOMBIE:
+                os.waitpid(child.pid, os.WNOHANG)
+
+
 def tree(roots: Iterable[int]) -> set[psutil.Process]:
     """Returns every living process that descends from these, or is in a session one of them leads."""
     roots = set(roots)
@@ -50,12 +66,13 @@ def tree(roots: Iterable[int]) -> set[psutil.Process]:
                 found.add(process)
         except (psutil.NoSuchProcess, ProcessLookupError, PermissionError):
             continue
-    return {process for process in found if _lives(process)}
+    return {process for process in found if lives(process.pid)}
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(pid: int) -> bool:
+    """Tells whether a process runs; one that has ended and waits to be noticed does not."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
@@ -63,10 +80,12 @@ def _lives(process: psutil.Process) -> bool:
 def stop(services: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     """Interrupts services, then terminates, then kills what is left of them.
 
+    Everything below this process counts as theirs, so it must have no other children.
+
     Returns the pids of what would not die; empty unless the kernel itself holds a process.
     """
     roots = [service.pid for service in services]
-    seen = tree(roots)
+    seen = _below(roots)
     for service in services:
         if service.poll() is None:
             service.send_signal(signal.SIGINT)
@@ -83,6 +102,10 @@ def stop(services: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     return sorted(process.pid for process in seen)
 
 
+def _below(roots: Iterable[int]) -> set[psutil.Process]:
+    return tree([*roots, os.getpid()]) - {psutil.Process()}
+
+
 def _wait(
     services: Sequence[subprocess.Popen[bytes]], roots: Sequence[int], seen: set[psutil.Process], seconds: float
 ) -> set[psutil.Process]:
@@ -90,7 +113,8 @@ def _wait(
     while True:
         for service in services:
             service.poll()
-        seen = {process for process in seen | tree(roots) if _lives(process)}
+        reap(services)
+        seen = {process for process in seen | _below(roots) if lives(process.pid) and process.is_running()}
         if not seen or time.monotonic() > until:
             return seen
         time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -106,7 +130,7 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
 def is_same(pid: int, created: float) -> bool:
     """Tells whether that process still runs, and is not another one that got its number."""
     try:
-        return abs(psutil.Process(pid).create_time() - created) < 1.0 and _lives(psutil.Process(pid))
+        return abs(psutil.Process(pid).create_time() - created) < 1.0 and lives(pid)
     except psutil.NoSuchProcess:
         return False
 

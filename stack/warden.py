@@ -46,6 +46,7 @@ class Warden:
             signal.signal(number, self._told)
         with only_one(self.places.lock, f"A stack on {self.places.root}"):
             try:
+                processes.adopt_orphans()
                 self._start()
                 while True:
                     self._look()
@@ -108,6 +109,7 @@ class Warden:
         readable, _, _ = select.select([sys.stdin] if self.owned else [], [], [], SECONDS_BETWEEN_LOOKS)
         if readable and not os.read(sys.stdin.fileno(), 1):
             raise Told
+        processes.reap(self.running.values())
         for name, service in self.running.items():
             if service.poll() is not None:
                 log = self.places.logs / f"{name}.log"
