@@ -179,6 +179,9 @@ class Promote(Section):
     confirm_timeout_seconds: float = Field(
         30.0, gt=0, description="A server silent so long rolls the promotion back.", json_schema_extra=FREE
     )
+    start_timeout_seconds: float = Field(
+        60.0, gt=0, description="What no fresh server serves by then is not promoted.", json_schema_extra=FREE
+    )
 
 
 class Serve(Section):
