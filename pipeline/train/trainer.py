@@ -21,6 +21,7 @@ from pipeline.train.examples import Batch
 
 WARM_UP_SHARE = 0.05
 ITEMS_PER_CALL = 8192
+DENSE_TABLE_ROWS = 100_000
 
 
 class Trainer:
@@ -101,7 +102,9 @@ class Trainer:
     def _replica_step(self, part: Mapping[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = self._loss(part)
-        gradients = tape.gradient(loss, self.weights)
+        gradients = [
+            _dense_where_small(g, w) for g, w in zip(tape.gradient(loss, self.weights), self.weights, strict=True)
+        ]
         self.optimizer.apply_gradients(zip(gradients, self.weights, strict=True))
         return loss
 
@@ -151,6 +154,12 @@ class Trainer:
             for begin in range(0, rows, ITEMS_PER_CALL)
         ]
         return np.concatenate(blocks) if blocks else np.zeros((0, self.config.dim), np.float32)
+
+
+def _dense_where_small(gradient: Any, weight: Any) -> Any:
+    """Sums a small table's gradient into a whole one, which costs far less than finding the rows that differ."""
+    small = isinstance(gradient, tf.IndexedSlices) and weight.shape[0] <= DENSE_TABLE_ROWS
+    return tf.convert_to_tensor(gradient) if small else gradient
 
 
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
