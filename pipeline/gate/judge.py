@@ -169,8 +169,14 @@ def _versus(row: Evidence) -> str:
     if row.challenger is None or row.champion is None or row.difference is None:
         return row.detail
     d = row.difference
-    shares = "" if not row.champion else f" ({d.low / row.champion:+.1%} to {d.high / row.champion:+.1%})"
-    return f"{row.challenger:.4f} against {row.champion:.4f}, {d.mean:+.4f}{shares}."
+    return f"{row.challenger:.4f} against {row.champion:.4f}, {_span(d, row.champion)}."
+
+
+def _span(d: Interval, other: float) -> str:
+    """Returns a difference and its interval: in per cent of the other side while that says something."""
+    if other and max(abs(d.low), abs(d.high)) < 2 * other:
+        return f"{d.mean / other:+.1%} (interval {d.low / other:+.1%} to {d.high / other:+.1%})"
+    return f"{d.mean:+.4f} (interval {d.low:+.4f} to {d.high:+.4f})"
 
 
 def _share(value: float, row: Evidence) -> str:

@@ -30,7 +30,7 @@ def render(decision: Decision, times_ms: Mapping[str, np.ndarray], optimized: Pa
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": lambda value: "" if value is None else number(value), "moment": _moment}
     p99 = next((f.threshold for f in decision.findings if f.metric == "p99_ms"), None)
     return environment.from_string(TEMPLATE.read_text()).render(
         d=decision,
@@ -44,6 +44,10 @@ def render(decision: Decision, times_ms: Mapping[str, np.ndarray], optimized: Pa
         recipes=_recipes(optimized / "recipes.json"),
         pareto=_image(optimized / "pareto.svg"),
     )
+
+
+def _moment(text: str) -> str:
+    return f"{text[:10]} {text[11:16]} UTC"
 
 
 def _headline(decision: Decision) -> str:
@@ -77,11 +81,12 @@ def _recall_tile(f: Finding | None, k: int) -> tuple[str, str, str] | None:
 def _margin_tile(f: Finding | None) -> tuple[str, str, str] | None:
     if f is None or f.threshold is None or not f.champion or f.low is None:
         return None
-    return (
-        "loss that would be allowed",
-        f"{-f.threshold / f.champion:.1%}",
-        f"proven: no more than {max(0.0, -f.low / f.champion):.1%}",
+    span = (
+        f"found {f.difference / f.champion:+.1%}, at worst {f.low / f.champion:+.1%}"
+        if f.difference is not None
+        else ""
     )
+    return ("loss allowed (margin)", f"{abs(f.threshold) / f.champion:.1%}", span)
 
 
 def _budget_tile(label: str, f: Finding | None, unit: str) -> tuple[str, str, str] | None:

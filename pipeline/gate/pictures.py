@@ -14,12 +14,15 @@ WIDTH, LABEL, RIGHT = 920, 210, 150
 ROW, TOP, BOTTOM = 34, 18, 40
 COLOURS = {"pass": "#1a7f4b", "fail": "#c0362c", "inconclusive": "#b7791f", "reported": "#7b8794"}
 SIDES = {"challenger": "#2458c5", "champion": "#e08a2b"}
+FAR = ("beats popularity", "item-KNN")
 INK, SOFT, LINE = "#1f2933", "#616e7c", "#e4e7eb"
 
 
 def intervals(findings: Sequence[Finding]) -> str:
     """Returns paired differences in % of the other side's recall, each with its interval and limit; or nothing."""
     rows = [f for f in findings if f.difference is not None and f.champion]
+    # Where there is a champion, distances to the baselines would squeeze what the decision hangs on.
+    rows = [f for f in rows if f.gate not in FAR] or rows
     if not rows:
         return ""
     ends = [100 * v / f.champion for f in rows for v in (f.low, f.high, f.threshold) if v is not None and f.champion]
@@ -97,12 +100,12 @@ def latencies(times_ms: Mapping[str, np.ndarray], limit_ms: float | None) -> str
         body.append(_legend(side, times_ms[side], place))
     if limit_ms is not None and limit_ms < high:
         body.append(_vertical(to_x(math.log(limit_ms)), height, COLOURS["fail"], "4 3"))
-    note = f"requests timed by a client on the same machine, by turns; dashes mark p50 and p99{_beyond(limit_ms, high)}"
+    note = f"timed by a client on the same machine, by turns; dashes: p50, p99{_beyond(limit_ms, high)}"
     return _svg(height, [*body, _text(LABEL, height - 4, note, SOFT, 12)])
 
 
 def _beyond(limit_ms: float | None, high: float) -> str:
-    return f"; the budget of {limit_ms:g} ms lies beyond the right edge" if limit_ms and limit_ms >= high else ""
+    return f"; the budget, {limit_ms:g} ms, lies further right" if limit_ms and limit_ms >= high else ""
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

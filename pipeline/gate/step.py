@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import UTC
 from pathlib import Path
 
 from pipeline.core.errors import DataError
@@ -85,8 +86,8 @@ def _decide(
         told = words.sentence(verdict, findings, champion, settings.shop.k, backfill, run.dry_run)
     return Decision(
         run_id=run.run_id,
-        as_of=run.as_of.isoformat(),
-        data_end=(challenger.data_end or test.start).isoformat(),
+        as_of=run.as_of.astimezone(UTC).isoformat(),
+        data_end=(challenger.data_end or test.start).astimezone(UTC).isoformat(),
         outcome=verdict,
         sentence=told,
         backfill=backfill,

@@ -35,24 +35,33 @@ def _passed(findings: Sequence[Finding], champion: Contender | None, k: int) -> 
 
 def _failed(findings: Sequence[Finding], champion: Contender | None, k: int) -> str:
     bad = [f for f in findings if f.verdict == "fail"]
-    more = f" ({len(bad) - 1} more gates failed.)" if len(bad) > 1 else ""
-    return f"Do not promote{_keep(champion)}: {_named(bad[0])}{more}"
+    return f"Do not promote{_keep(champion)}: {_named(bad[0], k)}{_more(len(bad) - 1, 'failed')}"
 
 
 def _unclear(findings: Sequence[Finding], champion: Contender | None, k: int) -> str:
     open_ = [f for f in findings if f.verdict == "inconclusive"]
-    why = _named(open_[0]) if open_ else "no gate could be judged."
-    more = f" ({len(open_) - 1} more gates are unclear.)" if len(open_) > 1 else ""
-    return f"Not decided, a person is asked{_keep(champion)}: {why}{more}"
+    why = _named(open_[0], k) if open_ else "no gate could be judged."
+    return f"Not decided, a person is asked{_keep(champion)}: {why}{_more(len(open_) - 1, 'also unclear')}"
+
+
+def _more(gates: int, what: str) -> str:
+    if gates < 1:
+        return ""
+    return (
+        f" ({gates} more gate{'s are' if gates > 1 else ' is'} {what}.)"
+        if "also" in what
+        else f" ({gates} more {what}.)"
+    )
 
 
 def _keep(champion: Contender | None) -> str:
     return ", the champion stays" if champion else ""
 
 
-def _named(finding: Finding) -> str:
-    title = f"{finding.gate} of {finding.slice}" if finding.slice else finding.gate
-    return f"{title}: {finding.reason}"
+def _named(finding: Finding, k: int) -> str:
+    title = f"recall@{k}" if finding.metric.startswith("recall") else finding.gate
+    where = f" for {finding.slice}" if finding.slice else ""
+    return f"{title}{where}: {finding.reason[0].lower()}{finding.reason[1:]}"
 
 
 def _level(finding: Finding | None, k: int, other: str) -> str:
@@ -61,8 +70,10 @@ def _level(finding: Finding | None, k: int, other: str) -> str:
     words = f"recall@{k} is {finding.challenger:.4f} against {other}'s {finding.champion:.4f}"
     if not finding.champion or finding.low is None or finding.difference is None:
         return words
+    if finding.low > finding.champion:
+        return f"{words}, {finding.challenger / finding.champion:.1f} times as much"
     gained, surely = finding.difference / finding.champion, finding.low / finding.champion
-    least = f"surely better by {surely:.1%}" if surely > 0 else f"surely not worse by more than {-surely:.1%}"
+    least = f"surely better by {surely:.1%}" if surely > 0 else f"surely no more than {abs(surely):.1%} worse"
     return f"{words} ({gained:+.1%}, {least})"
 
 

@@ -22,27 +22,16 @@ from pipeline.core.settings import Settings
 from pipeline.model.features import Query
 from pipeline.model.retriever import Retriever
 from pipeline.store.ledger import Ledger
-from tests.fixtures.bundles import item_id, make_bundle
+from tests.fixtures.bundles import item_id
+from tests.fixtures.contenders import digest_of
 
 TEST_START = datetime(2024, 5, 8, tzinfo=UTC)
 TEST_DAYS = 7
 ITEMS = 50
 
 
-@pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """`right` answers the test's targets, `wrong` has other towers; `old` is `right` with an earlier data end."""
-    folder = tmp_path_factory.mktemp("contenders")
-    return {
-        "right": make_bundle(folder / "right", ITEMS, seed=1, data_end="2024-05-08"),
-        "wrong": make_bundle(folder / "wrong", ITEMS, seed=2, data_end="2024-05-08"),
-        "old": make_bundle(folder / "old", ITEMS, seed=1, data_end="2024-05-01"),
-        "old_wrong": make_bundle(folder / "old_wrong", ITEMS, seed=2, data_end="2024-05-01"),
-    }
-
-
 def query_rows(retriever: Retriever, queries: int, seed: int = 0) -> list[dict]:
-    """Returns rows of `schema.QUERY`: one target a query, among the retriever's first five answers nine times in ten."""
+    """Returns rows of `schema.QUERY`, one target each: nine times in ten one of the retriever's first five answers."""
     generator = np.random.default_rng(seed)
     rows = []
     for number in range(queries):
@@ -106,19 +95,21 @@ class Shop:
         if not final.exists():
             artifacts.build(final, lambda folder: shutil.copytree(bundle, folder / "bundle") and None)
         self.run.refer("optimize", key)
-        digest = json.loads((bundle / "manifest.json").read_text())["digest"]
+        digest = digest_of(bundle)
         record = {"version": version, "digest": digest, "mlflow_run_id": None}
         (self.run.folder / "register.json").write_text(json.dumps(record))
 
     def crown(self, bundle: Path, data_end: str = "2024-05-01T00:00:00+00:00") -> str:
         """Makes a bundle the champion; returns its digest."""
-        digest = json.loads((bundle / "manifest.json").read_text())["digest"]
+        digest = digest_of(bundle)
         final = self.run.layout.bundle(digest)
         if not final.exists():
             shutil.copytree(bundle, final)
         ledger = Ledger.open(self.settings.store)
         head = ledger.head()
-        ledger.append(kind="promotion", who="test", expected_head=head, to_digest=digest, version="7", data_end=data_end)
+        ledger.append(
+            kind="promotion", who="test", expected_head=head, to_digest=digest, version="7", data_end=data_end
+        )
         return digest
 
     def prepare(self, rows: list[dict]) -> None:
@@ -135,12 +126,17 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, bundles: dict[str, Path]) -> Shop:
+def shop(tmp_path: Path, contenders: dict[str, Path]) -> Shop:
     """400 queries of 200 users, whose targets `right` knows; no champion, no challenger yet."""
     root = tmp_path / "var"
-    wide = ["gate.latency_requests=60", "gate.max_p99_ms=10000", "gate.max_latency_ratio=50", "gate.bootstrap_samples=300"]
+    wide = [
+        "gate.latency_requests=60",
+        "gate.max_p99_ms=10000",
+        "gate.max_latency_ratio=50",
+        "gate.bootstrap_samples=300",
+    ]
     settings = settings_module.load([f"store.root={root}", "shop.k=5", *wide])
     run = Run.open(root, "night", "UTC", Days(date(2024, 5, 14), date(2024, 5, 14)))
     made = Shop(settings, run)
-    made.prepare(query_rows(Retriever.load(bundles["right"]), 400))
+    made.prepare(query_rows(Retriever.load(contenders["right"]), 400))
     return made

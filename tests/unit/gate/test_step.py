@@ -12,3 +12,13 @@ def test_a_first_model_that_beats_popularity_passes_and_is_called_the_first(shop
     assert "first model" in report.sentence
     assert shop.decision()["champion"] is None
     assert shop.gate("beats popularity")["low"] > 0
+
+
+def test_scratch_page(shop, bundles):
+    import shutil
+
+    shop.crown(bundles["old"])
+    for b in ("right", "wrong"):
+        shop.challenge(bundles[b])
+        print(run(shop.settings, shop.run))
+        shutil.copytree(shop.run.folder / "decision", f"/tmp/gate/page_{b}", dirs_exist_ok=True)

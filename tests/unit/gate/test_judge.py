@@ -1,0 +1,285 @@
+"""Verdicts on planted evidence: every outcome the table knows, and how often it errs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from pipeline.core.settings import Gate as Limits
+from pipeline.core.settings import Settings, load
+from pipeline.gate import accuracy
+from pipeline.gate.judge import judge, outcome
+from pipeline.gate.rules import GATES, Evidence, Finding, Measured
+from pipeline.gate.test_set import TestSet
+from pipeline.model.statistics import Interval
+
+LIMITS = Limits(bootstrap_samples=300)
+
+
+def settings_with(**gate: float) -> Settings:
+    return load([f"gate.{name}={value}" for name, value in {"bootstrap_samples": 300, **gate}.items()])
+
+
+def synthetic_test(users: int, searches: bool = True) -> TestSet:
+    """Two queries a user: a recommendation with three items of history, then a search without."""
+    rows = []
+    for user in range(users):
+        rows.append({"user": f"u{user}", "kind": "recommend", "history_item_ids": ["a", "b", "c"]})
+        kind = "search" if searches else "recommend"
+        rows.append({"user": f"u{user}", "kind": kind, "history_item_ids": [] if searches else ["a"]})
+    return TestSet(rows, [["x"]] * len(rows), True, datetime(2024, 5, 1, tzinfo=UTC), days=7.0)
+
+
+def judged(test: TestSet, settings: Settings, **values: np.ndarray) -> list[Finding]:
+    measured = Measured()
+    baselines = {"popularity": np.zeros(len(test)), "item_knn": np.full(len(test), 0.1)}
+    accuracy.compare(measured, test, {**baselines, **values}, settings)
+    return [f for f in judge(measured.rows, settings.gate, "champion" in values) if f.metric.startswith("recall")]
+
+
+def one(findings: list[Finding], gate: str, slice_: str = "") -> Finding:
+    return next(f for f in findings if (f.gate, f.slice) == (gate, slice_))
+
+
+def at(value: float, low: float | None = None, high: float | None = None) -> Interval:
+    return Interval(value, value if low is None else low, value if high is None else high, 0.0, 100)
+
+
+def verdict_of(gate: str, evidence: Evidence, limits: Limits = LIMITS) -> Finding:
+    metric = next(g.metric for g in GATES if g.name == gate)
+    return next(f for f in judge({metric: [evidence]}, limits, True) if f.gate == gate)
+
+
+# Accuracy.
+
+
+def nightly(generator: np.random.Generator, users: int, shift: float) -> dict[str, np.ndarray]:
+    """Two models of the same quality but for `shift`: half a query's recall is shared, the rest is each one's own."""
+    shared = np.repeat(generator.normal(0.5, 0.2, users), 2)
+    own = generator.normal(0, 0.1, (2, users * 2))
+    return {"challenger": shared + own[0] + shift, "champion": shared + own[1]}
+
+
+def test_an_equal_challenger_mostly_passes_and_a_regression_twice_the_margin_never_does():
+    # The difference of two queries of one user has deviation .1 * sqrt(2); 300 users: se = .1414 / sqrt(600) = .00577,
+    # margin = 3.24 * se = .0187. Power .9 promises 90 % of equal challengers; 60 rounds: 54 +- 3 * 2.3.
+    settings, test, generator = settings_with(), synthetic_test(300), np.random.default_rng(1)
+    equal, worse = Counter(), Counter()
+    for _ in range(60):
+        equal[one(judged(test, settings, **nightly(generator, 300, 0.0)), "accuracy").verdict] += 1
+        worse[one(judged(test, settings, **nightly(generator, 300, -2 * 0.0187)), "accuracy").verdict] += 1
+    assert equal["pass"] >= 47 and not equal["fail"]
+    assert not worse["pass"]
+    assert worse["fail"] >= 47
+
+
+def test_the_margin_is_derived_and_printed():
+    found = one(judged(synthetic_test(300), settings_with(), **nightly(np.random.default_rng(2), 300, 0.0)), "accuracy")
+    assert found.threshold == pytest.approx(-0.0187, rel=0.15)
+    # .0187 of .5 is 3.7 %.
+    assert "by more than 3." in found.reason or "by more than 4." in found.reason
+
+
+def test_a_margin_beyond_the_shops_limit_is_inconclusive_and_says_how_many_queries_are_missing():
+    # Ten times fewer users: the margin is sqrt(10) * 3.7 % = 12 % and the shop risks 5 %: about (12 / 5)^2 = 5.6 times
+    # the 60 queries are needed, some 280 more; at 60 queries in 7 days about 33 days.
+    settings = settings_with(min_queries=20, max_margin=0.05)
+    found = one(judged(synthetic_test(30), settings, **nightly(np.random.default_rng(3), 30, 0.0)), "accuracy")
+    assert found.verdict == "inconclusive"
+    assert "the shop risks at most 5.0%" in found.reason
+    more = int(found.reason.split("About ")[1].split(" ")[0].replace(",", ""))
+    assert 150 <= more <= 450
+    assert "more test days" in found.reason
+
+
+def test_a_challenger_proven_better_needs_no_margin():
+    settings = settings_with(min_queries=20, max_margin=0.001)
+    found = one(judged(synthetic_test(30), settings, **nightly(np.random.default_rng(4), 30, 0.3)), "accuracy")
+    assert found.verdict == "pass"
+
+
+def test_a_margin_never_exceeds_the_shops_limit():
+    settings = settings_with(min_queries=20, max_margin=0.02)
+    found = one(judged(synthetic_test(300), settings, **nightly(np.random.default_rng(5), 300, 0.0)), "accuracy")
+    assert -found.threshold <= 0.02 * found.champion + 1e-12
+
+
+def test_identical_answers_pass():
+    values = np.random.default_rng(6).random(400)
+    findings = judged(synthetic_test(200), settings_with(), challenger=values, champion=values.copy())
+    assert one(findings, "accuracy").verdict == "pass"
+    assert {f.verdict for f in findings if f.gate == "slice"} <= {"pass", "reported"}
+
+
+def test_too_few_queries_are_inconclusive():
+    found = one(judged(synthetic_test(30), settings_with(), **nightly(np.random.default_rng(7), 30, 0.0)), "accuracy")
+    assert (found.verdict, found.reason) == (
+        "inconclusive",
+        "Only 60 test queries; at least 100 are needed, 40 more.",
+    )
+
+
+def test_a_nan_recall_of_the_challenger_fails():
+    values = nightly(np.random.default_rng(8), 100, 0.0)
+    values["challenger"][3] = math.nan
+    found = one(judged(synthetic_test(100), settings_with(), **values), "accuracy")
+    assert found.verdict == "fail"
+    assert found.reason == "Recall of the challenger is not a number for 1 of 200 queries."
+
+
+def test_a_nan_recall_of_the_champion_is_inconclusive():
+    values = nightly(np.random.default_rng(9), 100, 0.0)
+    values["champion"][:2] = math.inf
+    found = one(judged(synthetic_test(100), settings_with(), **values), "accuracy")
+    assert found.verdict == "inconclusive"
+    assert "Recall of the champion is not a number for 2 of 200" in found.reason
+
+
+def test_a_champion_that_was_never_right_does_not_divide_by_zero():
+    zeros = np.zeros(400)
+    findings = judged(synthetic_test(200), settings_with(), challenger=zeros + 0.2, champion=zeros)
+    assert one(findings, "accuracy").verdict == "pass"
+
+
+# Anchor.
+
+
+def test_losses_within_every_nights_margin_are_stopped_by_the_anchor():
+    # The champion lost 6 % of the anchor already; the challenger loses 6 % more. Nobody may lose 10 % in all.
+    generator = np.random.default_rng(10)
+    values = nightly(generator, 2000, -0.03)
+    values["anchor 123456789abc"] = values["champion"] + 0.03
+    findings = judged(synthetic_test(2000), settings_with(), **values)
+    anchor = one(findings, "anchor")
+    assert anchor.verdict == "fail"
+    assert anchor.threshold == pytest.approx(-0.1 * anchor.champion)
+
+
+def test_a_champion_that_is_the_best_of_its_days_is_its_own_anchor():
+    values = nightly(np.random.default_rng(11), 200, 0.0)
+    values["anchor 123456789abc"] = values["champion"] - 0.1
+    assert one(judged(synthetic_test(200), settings_with(), **values), "anchor").verdict == "reported"
+
+
+# Slices.
+
+
+def test_a_slice_vetoes_on_proven_harm():
+    values = nightly(np.random.default_rng(12), 500, 0.02)
+    values["challenger"][1::2] -= 0.2  # every second query is a search
+    findings = judged(synthetic_test(500), settings_with(), **values)
+    assert one(findings, "slice", "search").verdict == "fail"
+    assert one(findings, "slice", "recommend").verdict == "pass"
+    assert outcome(findings) == "fail"
+
+
+def test_slices_of_an_equal_challenger_hardly_ever_veto():
+    settings, test, generator = settings_with(), synthetic_test(150), np.random.default_rng(13)
+    rounds = [judged(test, settings, **nightly(generator, 150, 0.0)) for _ in range(40)]
+    assert sum(f.verdict == "fail" for findings in rounds for f in findings if f.gate == "slice") <= 1
+
+
+def test_an_empty_slice_is_reported_and_never_passes():
+    findings = judged(synthetic_test(200, searches=False), settings_with(), **nightly(np.random.default_rng(14), 200, 0.0))
+    empty = one(findings, "slice", "search")
+    assert (empty.verdict, empty.n) == ("reported", 0)
+    assert "nothing is known of it" in empty.reason
+
+
+def test_a_small_slice_is_reported_not_judged():
+    values = nightly(np.random.default_rng(15), 40, 0.0)
+    values["challenger"][1::2] -= 0.4
+    found = one(judged(synthetic_test(40), settings_with(min_queries=20), **values), "slice", "search")
+    assert (found.verdict, found.reason) == ("reported", "Only 40 queries, 50 are needed to judge it.")
+
+
+# Baselines and the first model.
+
+
+def test_a_first_model_is_judged_by_the_floor_alone():
+    findings = judged(synthetic_test(200), settings_with(), challenger=nightly(np.random.default_rng(16), 200, 0.0)["challenger"])
+    assert one(findings, "beats popularity").verdict == "pass"
+    assert not [f for f in findings if f.gate in ("accuracy", "slice", "anchor")]
+    assert outcome(findings) == "pass"
+
+
+@pytest.mark.parametrize(("recall", "verdict"), [(0.0, "fail"), (0.5, "pass")])
+def test_popularity_must_be_beaten(recall, verdict):
+    findings = judged(synthetic_test(200), settings_with(), challenger=np.full(400, recall))
+    assert one(findings, "beats popularity").verdict == verdict
+
+
+def test_item_knn_is_reported_whatever_it_shows():
+    findings = judged(synthetic_test(200), settings_with(), challenger=np.full(400, 0.01))
+    assert one(findings, "item-KNN").verdict == "reported"
+
+
+# Budgets, servers, and what was not measured.
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        (at(80, 70, 99), "pass"),
+        (at(80, 70, 100), "pass"),
+        (at(95, 70, 101), "inconclusive"),
+        (at(120, 101, 140), "fail"),
+        (at(math.nan), "fail"),
+    ],
+)
+def test_a_budget_is_held_by_the_upper_end_broken_by_the_lower_and_noise_is_inconclusive(interval, verdict):
+    assert verdict_of("latency p99", Evidence(value=interval)).verdict == verdict
+
+
+def test_noise_says_what_to_do():
+    assert "measure again on a quieter machine" in verdict_of("latency p50 ratio", Evidence(value=at(1.4, 1, 2))).reason
+
+
+@pytest.mark.parametrize(("holds", "verdict"), [(True, "pass"), (False, "fail"), (None, "inconclusive")])
+def test_what_could_not_be_found_out_is_inconclusive(holds, verdict):
+    assert verdict_of("goldens", Evidence(holds=holds, detail="Why.")).verdict == verdict
+
+
+def test_a_metric_that_was_not_measured_fails_its_gate():
+    findings = judge({}, LIMITS, has_champion=True)
+    assert {f.verdict for f in findings} == {"fail"}
+    assert len(findings) == len(GATES)
+    assert findings[0].reason == "bundle_whole was not measured; a gate without evidence is not passed."
+
+
+def test_a_side_that_was_not_ranked_fails_its_gate():
+    findings = judged(synthetic_test(200), settings_with(), champion=np.ones(400))
+    assert one(findings, "accuracy").verdict == "fail"
+    assert "Recall of the challenger was not measured" in one(findings, "accuracy").reason
+
+
+def test_rows_never_hold_a_nan():
+    found = verdict_of("latency p99", Evidence(value=at(math.nan)))
+    assert found.challenger is None and found.low is None
+
+
+def finding(gate: str, verdict: str) -> Finding:
+    return Finding(gate, "m", "", None, None, None, None, None, None, 0, verdict, "")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ([("accuracy", "pass"), ("item-KNN", "reported")], "pass"),
+        ([("accuracy", "pass"), ("latency p99", "inconclusive")], "inconclusive"),
+        ([("accuracy", "inconclusive"), ("slice", "fail")], "fail"),
+        ([("accuracy", "reported")], "inconclusive"),
+        ([], "inconclusive"),
+    ],
+)
+def test_one_failure_fails_one_doubt_asks_and_nothing_judged_is_never_a_pass(verdicts, expected):
+    assert outcome([finding(*pair) for pair in verdicts]) == expected
+
+
+def test_every_gate_has_a_limit_where_its_comparison_needs_one():
+    for gate in GATES:
+        assert (gate.limit is not None) == (gate.comparison in ("at_most", "non_inferior", "not_harmed")), gate.name
