@@ -24,6 +24,7 @@ def judge(evidence: EvidenceOf, limits: Limits, has_champion: bool) -> list[Find
 
     Args:
         evidence: by metric; a metric that is not there fails its gate.
+        has_champion: whether there is one to compare with; gates that compare with it judge nothing without.
     """
     findings = []
     for gate in GATES:

@@ -44,7 +44,7 @@ GATES: tuple[Gate, ...] = (
     Gate("requests answered", "requests_answered", "holds", overridable=False),
     Gate("memory", "memory_mb", "at_most", lambda g: g.max_memory_mb, unit="MB"),
     Gate("goldens", "goldens", "holds", overridable=False),
-    Gate("champion readable", "champion_readable", "holds", without_champion=False),
+    Gate("champion readable", "champion_readable", "holds"),
     Gate("accuracy", "recall", "non_inferior", lambda g: g.max_margin, without_champion=False),
     Gate("anchor", "recall_anchor", "non_inferior", lambda g: g.max_margin, without_champion=False),
     Gate("beats popularity", "recall_popularity", "superior"),

@@ -40,17 +40,18 @@ def _judged(
     whole = challenger.retriever is not None
     detail = challenger.fault or "Every byte is the one that was sealed."
     measured.add("bundle_whole", Evidence(holds=whole, detail=detail))
-    if champion:
-        measured.add("champion_readable", _readable(champion))
+    measured.add("champion_readable", _readable(champion))
     if whole:
         anchors = find_anchors(settings, run, champion) if champion else []
         with tempfile.TemporaryDirectory(prefix="gate-") as scratch:
             serving.measure(measured, test, challenger, champion, settings, Path(scratch))
         accuracy.measure(measured, test, challenger, champion, anchors, run.artifact("prepare"), settings)
-    return judge.judge(measured.rows, settings.gate, has_champion=champion is not None)
+    return judge.judge(measured.rows, settings.gate, has_champion=bool(champion and champion.retriever))
 
 
-def _readable(champion: Contender) -> Evidence:
+def _readable(champion: Contender | None) -> Evidence:
+    if champion is None:
+        return Evidence(reported=True, detail="There is no champion yet: this is the first model.")
     if champion.retriever:
         return Evidence(holds=True, detail=f"Bundle {champion.digest[:12]} is whole.")
     return Evidence(detail=f"The champion cannot be compared with: {champion.fault}")

@@ -184,7 +184,9 @@ def test_slices_of_an_equal_challenger_hardly_ever_veto():
 
 
 def test_an_empty_slice_is_reported_and_never_passes():
-    findings = judged(synthetic_test(200, searches=False), settings_with(), **nightly(np.random.default_rng(14), 200, 0.0))
+    findings = judged(
+        synthetic_test(200, searches=False), settings_with(), **nightly(np.random.default_rng(14), 200, 0.0)
+    )
     empty = one(findings, "slice", "search")
     assert (empty.verdict, empty.n) == ("reported", 0)
     assert "nothing is known of it" in empty.reason
@@ -201,7 +203,9 @@ def test_a_small_slice_is_reported_not_judged():
 
 
 def test_a_first_model_is_judged_by_the_floor_alone():
-    findings = judged(synthetic_test(200), settings_with(), challenger=nightly(np.random.default_rng(16), 200, 0.0)["challenger"])
+    findings = judged(
+        synthetic_test(200), settings_with(), challenger=nightly(np.random.default_rng(16), 200, 0.0)["challenger"]
+    )
     assert one(findings, "beats popularity").verdict == "pass"
     assert not [f for f in findings if f.gate in ("accuracy", "slice", "anchor")]
     assert outcome(findings) == "pass"
