@@ -72,10 +72,12 @@ class Trail:
     Attributes:
         volumes: events of each published day before the run's first.
         catalogues: day and catalogue file of each of them.
+        event_types: events of each type on the newest of them, for the picture.
     """
 
     volumes: Mapping[date, int] = field(default_factory=dict)
     catalogues: Sequence[tuple[date, str]] = ()
+    event_types: Mapping[date, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.validate.metrics import Day, Measures, Trail
 from pipeline.validate.pictures import TYPE_COLOURS, share_bars, volume_bars
+from pipeline.validate.publish import DAYS_PICTURED
 from pipeline.validate.suite import Rule
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -30,10 +32,13 @@ def _facts(
     verdict: Mapping[str, Any], measures: Measures, rules: Sequence[Rule], days: Sequence[Day], trail: Trail
 ) -> dict[str, Any]:
     classes = _classes(verdict)
-    volumes = {str(day): rows for day, rows in sorted(_shown(trail, days).items())}
-    volumes |= {str(day.day): int(measures.rows.get(day.day, {}).get("events", 0)) for day in days}
+    past = _shown(trail, days)
+    volumes = {str(day): trail.volumes.get(day, 0) for day in past} | {
+        str(day.day): int(measures.rows.get(day.day, {}).get("events", 0)) for day in days
+    }
     classes |= {day: "trailing" for day in volumes if day not in verdict["days"]}
-    types = {str(day.day): measures.event_types.get(day.day, {}) for day in days}
+    types = {str(day): trail.event_types[day] for day in past}
+    types |= {str(day.day): measures.event_types.get(day.day, {}) for day in days}
     totals = {name: sum(counts.get(name, 0) for counts in types.values()) for name in EVENT_TYPES}
     return {
         "verdict": verdict,
@@ -49,11 +54,10 @@ def _facts(
     }
 
 
-def _shown(trail: Trail, days: Sequence[Day]) -> dict[Any, int]:
+def _shown(trail: Trail, days: Sequence[Day]) -> list[date]:
     # A night of one day needs its past to be read; a history load of hundreds shows itself.
-    least = 60
-    past = sorted(trail.volumes.items())
-    return dict(past[-max(least - len(days), 0) :]) if len(days) < least else {}
+    room = max(DAYS_PICTURED - len(days), 0)
+    return sorted(trail.event_types)[-room:] if room else []
 
 
 def _classes(verdict: Mapping[str, Any]) -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from html import escape
+from math import ceil
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 960, 220, 64, 26, 10
+WIDEST = 90
 PLOT_HEIGHT = HEIGHT - BOTTOM - TOP
 TYPE_COLOURS = {
     "impression": "#c5cbd3",
@@ -21,7 +23,7 @@ TYPE_COLOURS = {
 def volume_bars(volumes: Mapping[str, int], classes: Mapping[str, str], medians: Mapping[str, float]) -> str:
     """Draws one bar a day, coloured by its class, and the trailing median as a line."""
     top = max([*volumes.values(), *medians.values(), 1])
-    width = (WIDTH - LEFT) / max(len(volumes), 1)
+    width = _width(volumes)
     parts = [_axis(top, f"{top:,.0f}", f"{top / 2:,.0f}"), _labels(list(volumes), width)]
     line = []
     for number, (day, volume) in enumerate(volumes.items()):
@@ -29,18 +31,19 @@ def volume_bars(volumes: Mapping[str, int], classes: Mapping[str, str], medians:
         title = f"{day}: {volume:,} events, {classes.get(day, 'passed')}"
         parts.append(_bar(x, TOP + PLOT_HEIGHT - height, width, height, f'class="{classes.get(day, "passed")}"', title))
         if day in medians:
-            line.append(f"{x + width / 2:.1f},{TOP + PLOT_HEIGHT * (1 - medians[day] / top):.1f}")
-    parts.append(f'<polyline class="median" points="{" ".join(line)}"/>' if len(line) > 1 else "")
+            y = TOP + PLOT_HEIGHT * (1 - medians[day] / top)
+            line.append(f"{x:.1f},{y:.1f} {x + width:.1f},{y:.1f}")
+    parts.append(f'<polyline class="median" points="{" ".join(line)}"/>')
     return _svg("Events by day", parts)
 
 
 def share_bars(types: Mapping[str, Mapping[str, int]]) -> str:
     """Draws one full bar a day, parted by the shares of its event types."""
-    width = (WIDTH - LEFT) / max(len(types), 1)
+    width = _width(types)
     parts = [_axis(1, "100 %", "50 %"), _labels(list(types), width)]
     for number, (day, counts) in enumerate(types.items()):
         total, y = sum(counts.values()), float(TOP)
-        for name, count in counts.items():
+        for name, count in ((name, counts.get(name, 0)) for name in TYPE_COLOURS):
             if not count:
                 continue
             height = PLOT_HEIGHT * count / total
@@ -48,6 +51,10 @@ def share_bars(types: Mapping[str, Mapping[str, int]]) -> str:
             parts.append(_bar(LEFT + number * width, y, width, height, f'fill="{TYPE_COLOURS[name]}"', title))
             y += height
     return _svg("Shares of event types by day", parts)
+
+
+def _width(days: Sized) -> float:
+    return min((WIDTH - LEFT) / max(len(days), 1), WIDEST)
 
 
 def _bar(x: float, y: float, width: float, height: float, style: str, title: str) -> str:
@@ -63,7 +70,7 @@ def _axis(top: float, full: str, half: str) -> str:
 
 
 def _labels(days: Sequence[str], width: float) -> str:
-    every = max(1, -(-len(days) * 90 // (WIDTH - LEFT)))
+    every = max(1, ceil(WIDEST / width))
     shown = range(0, len(days), every)
     return "".join(f'<text x="{LEFT + n * width:.1f}" y="{HEIGHT - 8}">{escape(days[n])}</text>' for n in shown)
 

@@ -13,6 +13,8 @@ from pipeline.core.errors import MissingInputError
 from pipeline.core.run import Layout
 from pipeline.validate.metrics import Day, Trail
 
+DAYS_PICTURED = 60
+
 
 @dataclass(frozen=True)
 class Published:
@@ -47,7 +49,9 @@ def trail_of(published: Iterable[Published]) -> Trail:
     """Returns what later days are compared with: volumes of open days, and all catalogues."""
     published = list(published)
     volumes = {each.day: each.record["rows"] for each in published if not each.record["closed"]}
-    return Trail(volumes, [(each.day, str(each.artifact.file("catalogue.parquet"))) for each in published])
+    catalogues = [(each.day, str(each.artifact.file("catalogue.parquet"))) for each in published]
+    types = {each.day: each.artifact.json("counts.json")["event_types"] for each in published[-DAYS_PICTURED:]}
+    return Trail(volumes, catalogues, types)
 
 
 def publish(layout: Layout, day: Day, validated_by: str) -> None:

@@ -116,7 +116,7 @@ class Night:
 def _refusal(failures: Sequence[dict[str, Any]], artifact: Artifact) -> str:
     failing = [failure for failure in failures if failure["severity"] == "fail"]
     first, days = failing[0], len({failure["day"] for failure in failing})
-    more = f" ({len(failing) - 1} more failures, {days} days in all)" if len(failing) > 1 else ""
+    more = f" ({len(failing)} failures on {days} {'day' if days == 1 else 'days'} in all)" if len(failing) > 1 else ""
     return (
         f"{first['day']} did not pass: {first['expectation']} on column {first['column']} observed "
         f"{first['observed']}, expected {first['expected']}{more}. Its published record stays as it was; mend the logs "
