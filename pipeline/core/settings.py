@@ -130,7 +130,7 @@ class Optimize(Section):
     max_recall_loss: float = Field(
         0.01, ge=0, le=1, description="Most recall@k a recipe may lose, relative to float32."
     )
-    max_p99_ms: float = Field(20.0, gt=0, description="Budget for tower and index together, one thread, p99.")
+    max_p99_ms: float = Field(20.0, gt=0, description="Budget for tower and index together, p99 of one thread's CPU time.")
     max_bundle_mb: float = Field(2000.0, gt=0, description="Budget for the release bundle on disk.")
     latency_requests: int = Field(1000, ge=50, description="Timed calls of each recipe, interleaved.")
     sparsity: float = Field(0.5, ge=0, lt=1, description="Share of Dense weights magnitude pruning takes to zero.")

@@ -37,7 +37,7 @@ class Row:
 
     Attributes:
         recall: through the index; difference: paired with float32, query by query; relative_loss: of its mean.
-        p50_ms, p99_ms: tower and index, one thread.
+        p50_ms, p99_ms: CPU time of tower and index, one thread.
         bytes: of all files of the bundle.
         verdict: `chosen`, `front`, `rejected` or `failed`.
     """
