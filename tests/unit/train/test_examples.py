@@ -1,0 +1,112 @@
+"""`train.examples` on one small log whose histories are written out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.core.settings import Train
+from pipeline.model.config import TowerConfig
+from pipeline.model.features import Item
+from pipeline.train.examples import Examples
+from pipeline.train.prepared import Prepared
+
+HOUR = 3600
+# One user: items 1, 2 at once; an hour later 3, and ten minutes later 4. Then another user: 5, a minute later 6.
+PREPARED = Prepared(
+    items=[Item(n, f"i{n}", title=f"thing {n}") for n in range(1, 8)],
+    probability_n1=np.array([0, 0.2, 0.2, 0.2, 0.2, 0.1, 0.1, 0.0]),
+    items_N=np.array([1, 2, 3, 4, 5, 6], np.int32),
+    types_N=np.array([1, 1, 4, 1, 1, 2], np.uint8),
+    times_N=np.array([0, 0, HOUR, HOUR + 600, 0, 60], np.int64),
+    offsets_S1=np.array([0, 4, 6], np.int64),
+    targets_T=np.array([1, 2, 3, 5], np.int64),
+    queries_T=np.full(4, -1, np.int32),
+    queries=["red mug"],
+)
+CONFIG = TowerConfig(items=7, history_length=3, text_length=4, text_buckets=50)
+SETTINGS = Train(batch_size=8, uniform_negatives=4, title_share=0, id_dropout=0, next_visit_share=0)
+TITLES = np.tile(np.arange(8, dtype=np.int32)[:, np.newaxis], (1, 4))
+
+
+def histories(settings: Train, prepared: Prepared = PREPARED) -> dict[int, list[int]]:
+    """Returns the history of each target item in one batch that holds every target."""
+    examples = Examples.build(prepared, CONFIG, settings, TITLES)
+    batch = examples.batch(np.arange(4), 0, 0)
+    return dict(zip(batch["targets"].tolist(), batch["history_items"].tolist(), strict=True))
+
+
+def test_a_history_holds_what_came_strictly_before_newest_last_and_of_this_user_alone() -> None:
+    # Item 2 was met at the same moment as 1, so 1 does not tell it; 6 follows 5, and not the other user's 4.
+    assert histories(SETTINGS) == {2: [0, 0, 0], 3: [0, 1, 2], 4: [1, 2, 3], 6: [0, 0, 5]}
+
+
+def test_earlier_visits_alone_tell_a_target_where_there_are_any() -> None:
+    # 3 and 4 belong to the visit after the hour's pause: only 1 and 2 tell them. 6 is in its user's first visit.
+    found = histories(SETTINGS.model_copy(update={"next_visit_share": 1.0}))
+    assert found == {2: [0, 0, 0], 3: [0, 1, 2], 4: [0, 1, 2], 6: [0, 0, 5]}
+
+
+def test_types_stand_beside_their_items_shifted_by_one() -> None:
+    examples = Examples.build(PREPARED, CONFIG, SETTINGS, TITLES)
+    batch = examples.batch(np.arange(4), 0, 0)
+    # Target 4 follows items 1, 2 (type 1) and 3 (type 4).
+    assert batch["history_types"][2].tolist() == [2, 2, 5]
+    assert batch["history_types"][0].tolist() == [0, 0, 0]
+
+
+def test_the_last_batch_wraps_around() -> None:
+    examples = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update={"batch_size": 3}), TITLES)
+    assert examples.steps == 2
+    assert examples.batch(np.arange(4), 0, 1)["targets"].tolist() == [6, 2, 3]
+
+
+def test_every_target_comes_once_an_epoch_in_an_order_of_its_own() -> None:
+    examples = Examples.build(PREPARED, CONFIG, SETTINGS, TITLES)
+    orders = [examples.order(epoch).tolist() for epoch in range(6)]
+    assert all(sorted(order) == [0, 1, 2, 3] for order in orders)
+    assert len({tuple(order) for order in orders}) > 1
+
+
+def test_a_batch_is_a_function_of_seed_epoch_and_step() -> None:
+    settings = SETTINGS.model_copy(update={"title_share": 0.5, "id_dropout": 0.5, "next_visit_share": 0.5})
+    first, again = (Examples.build(PREPARED, CONFIG, settings, TITLES) for _ in range(2))
+    for name, values in first.batch(first.order(3), 3, 1).items():
+        assert np.array_equal(values, again.batch(again.order(3), 3, 1)[name])
+    others = [first.batch(np.arange(4), 0, step)["uniform"].tolist() for step in range(4)]
+    assert len({tuple(other) for other in others}) > 1
+
+
+def test_a_target_that_answers_a_search_is_asked_for_with_its_text() -> None:
+    searched = replace(PREPARED, queries_T=np.array([0, -1, -1, -1], np.int32))
+    examples = Examples.build(searched, CONFIG, SETTINGS, TITLES)
+    text = examples.batch(np.arange(4), 0, 0)["query_text"]
+    assert text[0].tolist() == examples.text_QW[0].tolist()
+    assert text[0].any()
+    assert not text[1:4].any()
+
+
+def test_titles_teach_the_text_query_without_a_history() -> None:
+    examples = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update={"title_share": 1.0}), TITLES)
+    batch = examples.batch(np.arange(4), 0, 0)
+    assert not batch["history_items"].any()
+    for target, text in zip(batch["targets"], batch["query_text"], strict=True):
+        assert set(text.tolist()) <= {0, int(target)}
+    assert batch["query_text"].any()
+
+
+def test_items_that_were_no_target_are_always_new_to_the_item_tower() -> None:
+    examples = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update={"uniform_negatives": 64}), TITLES)
+    batch = examples.batch(np.arange(4), 0, 0)
+    assert batch["target_known"].all()
+    assert np.array_equal(batch["uniform_known"], batch["uniform"] != 7)
+    assert set(batch["uniform"].tolist()) == set(range(1, 8))
+
+
+def test_ids_are_hidden_as_often_as_the_setting_says() -> None:
+    settings = SETTINGS.model_copy(update={"uniform_negatives": 4000, "id_dropout": 0.25})
+    batch = Examples.build(PREPARED, CONFIG, settings, TITLES).batch(np.arange(4), 0, 0)
+    known = batch["uniform_known"][batch["uniform"] != 7]
+    # About 3,430 draws: .25 hidden, give or take five standard errors of .0074.
+    assert abs((~known).mean() - 0.25) < 0.037
