@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from stack.embedded import Stack
 from stack.terminal import View
 
 STEP_LOGGER = "pipeline.step"
+# What TensorFlow's C++ says before anybody can tell it to be quiet.
+NOISE = re.compile(r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:\d\d|INFO: Created TensorFlow Lite")
 
 
 class Tail:
@@ -67,7 +70,7 @@ class Follower:
         for number in range(1, attempt + 1):
             path = self.stack.task_log(dag_id, run_id, name, number)
             for entry in self._tails.setdefault(path, Tail(path)).new():
-                if entry.get("logger") == STEP_LOGGER:
+                if entry.get("logger") == STEP_LOGGER and not NOISE.match(entry["event"]):
                     self.view.line(name, entry["event"])
         took = _seconds(task)
         self.seconds[name] = took

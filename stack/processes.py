@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-SECONDS_TO_END_BY_ITSELF = 6.0
-SECONDS_TO_TERMINATE = 5.0
+# How long a service may take to end after SIGINT, and after SIGTERM.
+PATIENCE_SECONDS = (6.0, 5.0)
 SECONDS_BETWEEN_LOOKS = 0.1
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -77,7 +77,9 @@ def lives(pid: int) -> bool:
         return False
 
 
-def stop(services: Sequence[subprocess.Popen[bytes]]) -> list[int]:
+def stop(
+    services: Sequence[subprocess.Popen[bytes]], patience_seconds: tuple[float, float] = PATIENCE_SECONDS
+) -> list[int]:
     """Interrupts services, then terminates, then kills what is left of them.
 
     Everything below this process counts as theirs, so it must have no other children.
@@ -89,11 +91,7 @@ def stop(services: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     for service in services:
         if service.poll() is None:
             service.send_signal(signal.SIGINT)
-    for seconds, harder in (
-        (SECONDS_TO_END_BY_ITSELF, signal.SIGTERM),
-        (SECONDS_TO_TERMINATE, signal.SIGKILL),
-        (5.0, None),
-    ):
+    for seconds, harder in zip((*patience_seconds, 5.0), (signal.SIGTERM, signal.SIGKILL, None), strict=True):
         seen = _wait(services, roots, seen, seconds)
         if harder is None or not seen:
             break

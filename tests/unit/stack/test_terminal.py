@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from stack.terminal import View
+
+
+def test_without_a_terminal_every_change_and_every_line_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with View(["train"]) as view:
+        view.task("train", None, 0.0, 1)
+        view.task("train", "running", 0.1, 1)
+        view.task("train", "running", 0.6, 1)
+        view.line("train", "train: 5/10 targets [bold]")
+        view.task("train", "success", 1.5, 1)
+        view.task("train", "success", 1.5, 1)
+    out = capsys.readouterr().out.splitlines()
+    assert [line.partition(" ")[2] for line in out] == [
+        "train: running",
+        "train | train: 5/10 targets [bold]",
+        "train: success after 1.5 s",
+    ]
+
+
+def test_a_table_shows_missing_values_as_a_dash_and_keeps_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    View([]).table("Gates", ("gate", "low"), [("recall [all]", None), ("p99", 12.34567)])
+    out = capsys.readouterr().out
+    assert "recall [all]" in out
+    assert "12.35" in out
+    assert "None" not in out
