@@ -83,11 +83,11 @@ def commit(settings: Settings, ledger: Ledger, move: Move, source: Path, expecte
 
 
 def settle(settings: Settings, ledger: Ledger, entry: Entry) -> Outcome:
-    """Projects an inserted entry and waits for the servers; a promotion they do not confirm is taken back."""
+    """Projects an inserted promotion and waits for the servers; what they do not confirm is taken back."""
     projection = reconcile(settings, ledger)
     objections = tuple(unconfirmed(settings, entry))
-    if not objections or entry.kind != "promotion":
-        return Outcome(entry, projection, objections)
+    if not objections:
+        return Outcome(entry, projection)
     undone = _take_back(ledger, entry, objections)
     return Outcome(entry, reconcile(settings, ledger), objections, undone)
 

@@ -8,8 +8,9 @@ from pipeline.core.errors import MissingInputError, PipelineError, UnavailableEr
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.model.bundle import open_bundle
-from pipeline.promote.move import Move, alone, commit, settle
+from pipeline.promote.move import Move, alone, commit
 from pipeline.promote.people import named
+from pipeline.promote.reconcile import reconcile, unconfirmed
 from pipeline.store.ledger import MOVES, Entry, Ledger, stood
 
 SHORTEST_DIGEST = 6
@@ -17,6 +18,8 @@ SHORTEST_DIGEST = 6
 
 def roll_back(settings: Settings, by: str, reason: str, to: str = "") -> str:
     """Makes an earlier champion the champion again and returns what happened.
+
+    The same words said twice are one rollback: an orchestrator that retries must not go back two champions.
 
     Args:
         to: a digest, the beginning of one, or a ledger sequence number; empty is the one that stood before.
@@ -29,23 +32,40 @@ def roll_back(settings: Settings, by: str, reason: str, to: str = "") -> str:
     who, why = named(by, "--by"), named(reason, "--reason")
     with alone(settings):
         ledger = Ledger.open(settings.store)
-        entries = ledger.verify()
-        target = _target(entries, to)
-        champion = stood(entries)[-1]
-        if target.to_digest == champion.to_digest:
-            return f"Version {champion.version} ({champion.to_digest[:12]}) is the champion already; nothing was done."
-        move = _move(champion, target, who, why)
-        bundle = Layout(settings.store.root.resolve()).bundle(target.to_digest)
-        _check_kept(bundle, target)
-        entry = commit(settings, ledger, move, bundle, entries[-1].sequence)
-        outcome = settle(settings, ledger, entry)
-    if outcome.objections:
+        head = ledger.head()
+        entry = _said_before(ledger, who, why, to) or _insert(settings, ledger, who, why, to)
+        projection, objections = reconcile(settings, ledger), unconfirmed(settings, entry)
+    if objections:
         raise UnavailableError(
-            f"Rolled back by ledger entry {entry.sequence}, but a server does not follow: "
-            f"{'; '.join(outcome.objections)}; see to it, the ledger need not be touched again."
+            f"Ledger entry {entry.sequence} stands, but a server does not follow: {'; '.join(objections)}; "
+            "see to that server, the ledger need not be touched again."
         )
-    left = f"version {champion.version} ({champion.to_digest[:12]})"
-    return f"Rolled back from {left}. {outcome.projection.sentence}"
+    return f"{_done(entry, head)} {projection.sentence}"
+
+
+def _done(entry: Entry, head_before: int) -> str:
+    if entry.sequence > head_before:
+        return f"Rolled back from version {entry.details['left_version']} by ledger entry {entry.sequence}."
+    if entry.kind == "rollback":
+        return "Nothing was done: these very words rolled back before; to go further back give --to or another reason."
+    return "Nothing was done: that is the champion already."
+
+
+def _said_before(ledger: Ledger, who: str, why: str, to: str) -> Entry | None:
+    champion = ledger.champion()
+    if champion and (champion.kind, champion.who, champion.reason) == ("rollback", who, why):
+        return champion if champion.details.get("asked_for") == to else None
+    return None
+
+
+def _insert(settings: Settings, ledger: Ledger, who: str, why: str, to: str) -> Entry:
+    entries = ledger.verify()
+    target, champion = _target(entries, to), stood(entries)[-1]
+    if target.to_digest == champion.to_digest:
+        return champion
+    bundle = Layout(settings.store.root.resolve()).bundle(target.to_digest)
+    _check_kept(bundle, target)
+    return commit(settings, ledger, _move(champion, target, who, why, to), bundle, entries[-1].sequence)
 
 
 def _target(entries: list[Entry], to: str) -> Entry:
@@ -84,7 +104,7 @@ def _check_kept(bundle: Path, target: Entry) -> None:
         ) from None
 
 
-def _move(champion: Entry, target: Entry, who: str, why: str) -> Move:
+def _move(champion: Entry, target: Entry, who: str, why: str, to: str) -> Move:
     return Move(
         kind="rollback",
         who=who,
@@ -93,5 +113,10 @@ def _move(champion: Entry, target: Entry, who: str, why: str) -> Move:
         data_end=target.data_end,
         reason=why,
         run_id=target.run_id,
-        details={"back_to": target.sequence, "left": champion.sequence},
+        details={
+            "back_to": target.sequence,
+            "left": champion.sequence,
+            "left_version": champion.version,
+            "asked_for": to,
+        },
     )

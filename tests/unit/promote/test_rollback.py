@@ -42,8 +42,19 @@ def test_a_target_is_named_by_digest_or_sequence(settings: Settings, champions: 
 
 
 def test_rolling_back_to_the_champion_itself_adds_nothing(settings: Settings, champions: list[Entry]) -> None:
-    assert "is the champion already" in roll_back(settings, "ann", "sure is sure", to="3")
+    assert "that is the champion already" in roll_back(settings, "ann", "sure is sure", to="3")
     assert kinds(settings) == ["promotion"] * 3
+
+
+def test_the_same_words_twice_are_one_rollback_and_other_words_go_further(
+    settings: Settings, champions: list[Entry]
+) -> None:
+    roll_back(settings, "ann", "answers look odd")
+    assert "these very words rolled back before" in roll_back(settings, "ann", "answers look odd")
+    assert Ledger.open(settings.store).champion().to_digest == champions[1].to_digest
+    roll_back(settings, "ann", "still odd")
+    assert Ledger.open(settings.store).champion().to_digest == champions[0].to_digest
+    assert kinds(settings)[3:] == ["rollback", "rollback"]
 
 
 def test_without_any_champion_the_sentence_says_so(settings: Settings) -> None:
@@ -87,7 +98,7 @@ def test_a_rollback_stands_even_when_a_server_does_not_follow_and_says_which(
     settings: Settings, champions: list[Entry]
 ) -> None:
     deaf = with_section(settings, "promote", servers=("http://127.0.0.1:9",), confirm_timeout_seconds=0.1)
-    with pytest.raises(UnavailableError, match=r"Rolled back by ledger entry 4, but .*http://127\.0\.0\.1:9 does not"):
+    with pytest.raises(UnavailableError, match=r"Ledger entry 4 stands, but .*http://127\.0\.0\.1:9 does not"):
         roll_back(deaf, "ann", "answers look odd")
     assert pointer(deaf)["digest"] == champions[1].to_digest
     assert kinds(deaf)[-1] == "rollback"
