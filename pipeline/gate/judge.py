@@ -154,7 +154,7 @@ def _judge_slice(gate: Gate, row: Evidence, limits: Limits, allowed: float, chan
     if chance is None:
         return _row(gate, row, "reported", f"Only {row.n} queries, {limits.min_slice_queries} are needed to judge it.")
     threshold = -allowed * (row.champion or 0.0)
-    figures = f"{_versus(row)} Holm-adjusted chance of no harm {chance:.3g}."
+    figures = f"{_versus(row)} p = {chance:.3g} after Holm."
     if chance < 1 - limits.confidence:
         return _row(gate, row, "fail", f"Proven harm beyond the {allowed:.1%} allowed: {figures}", threshold)
     return _row(gate, row, "pass", f"No harm beyond the {allowed:.1%} allowed is proven: {figures}", threshold)

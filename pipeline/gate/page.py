@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,38 +96,47 @@ def _budget_tile(label: str, f: Finding | None, unit: str) -> tuple[str, str, st
 
 
 def _shown(f: Finding) -> dict[str, Any]:
-    span = "" if f.low is None or f.low == f.high else f"{number(f.low)} … {number(f.high)}"
-    return {"f": f, "difference": "" if f.difference is None else f"{f.difference:+.4f}", "span": span}
+    """Returns a row of the table with difference and interval in words; differences always carry a sign."""
+    if f.low is None or f.high is None or f.low == f.high == f.challenger:
+        return {"f": f, "difference": "", "span": ""}
+    if f.difference is None:
+        return {"f": f, "difference": "", "span": f"{number(f.low)} to {number(f.high)}"}
+    return {"f": f, "difference": f"{f.difference:+.4f}", "span": f"{f.low:+.4f} to {f.high:+.4f}"}
 
 
 def _recipes(path: Path) -> dict[str, Any] | None:
-    """Returns columns and rows of optimize's table, whatever columns it has; None where there is no table."""
+    """Returns columns and rows of optimize's table; None where there is no table."""
     try:
-        rows = json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    rows = rows if isinstance(rows, list) else rows.get("recipes", []) if isinstance(rows, dict) else []
-    flat = [_flat(row) for row in rows if isinstance(row, dict)]
-    columns = list(dict.fromkeys(name for row in flat for name in row))
-    return {"columns": columns, "rows": [[row.get(c, "") for c in columns] for row in flat]} if flat else None
+    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    columns = [(name, read) for name, read in RECIPE_COLUMNS if any(read(row) is not None for row in rows)]
+    cells = [[_cell(read(row)) for _, read in columns] for row in rows]
+    return {"columns": [name for name, _ in columns], "rows": cells} if cells and columns else None
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, str]:
-    flat = {}
-    for name, value in row.items():
-        if isinstance(value, Mapping):
-            flat |= {
-                f"{name} {key}": _cell(inner) for key, inner in value.items() if not isinstance(inner, Mapping | list)
-            }
-        elif not isinstance(value, Sequence) or isinstance(value, str):
-            flat[name.replace("_", " ")] = _cell(value)
-    return flat
+def _within(row: Mapping[str, Any], name: str, inner: str) -> Any:
+    value = row.get(name)
+    return value.get(inner) if isinstance(value, Mapping) else None
+
+
+RECIPE_COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...] = (
+    ("recipe", lambda row: row.get("recipe")),
+    ("verdict", lambda row: row.get("verdict")),
+    ("recall", lambda row: _within(row, "recall", "mean")),
+    ("loss to float32", lambda row: row.get("relative_loss")),
+    ("p50 ms", lambda row: row.get("p50_ms")),
+    ("p99 ms", lambda row: row.get("p99_ms")),
+    ("bytes", lambda row: row.get("bytes")),
+    ("why", lambda row: row.get("reason")),
+)
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "-"}[value]
-    if isinstance(value, int):
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
