@@ -110,13 +110,20 @@ class Ledger:
         return ledger
 
     def _create(self) -> None:
+        if self._exists():
+            return
+        try:
+            with self._connected(writing=True) as connection:
+                if self._table.schema:
+                    connection.execute(sql.schema.CreateSchema(self._table.schema, if_not_exists=True))
+                self._table.create(connection, checkfirst=True)
+        except BusyError:  # another process may have made it meanwhile
+            if not self._exists():
+                raise
+
+    def _exists(self) -> bool:
         with self._connected(writing=False) as connection:
-            if sql.inspect(connection).has_table("entries", schema=self._table.schema):
-                return
-        with self._connected(writing=True) as connection:
-            if self._table.schema:
-                connection.execute(sql.schema.CreateSchema(self._table.schema, if_not_exists=True))
-            self._table.create(connection, checkfirst=True)
+            return sql.inspect(connection).has_table("entries", schema=self._table.schema)
 
     def entries(self) -> list[Entry]:
         """Returns every entry, oldest first."""
