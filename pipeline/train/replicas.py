@@ -18,13 +18,18 @@ def mirrored_strategy(settings: Train) -> Any:
         tf.config.experimental.enable_op_determinism()
         _one_thread()
     devices = _devices(settings)
-    for name in ("batch_size", "uniform_negatives"):
-        if getattr(settings, name) % len(devices):
-            raise SettingsError(
-                f"train.{name} is {getattr(settings, name)}, which {len(devices)} replicas cannot share evenly; "
-                f"make it a multiple of {len(devices)}."
-            )
+    shared_evenly(settings, len(devices))
     return tf.distribute.MirroredStrategy(devices)
+
+
+def shared_evenly(settings: Train, replicas: int) -> None:
+    """Raises: SettingsError: batch or negatives do not divide by the number of replicas."""
+    for name in ("batch_size", "uniform_negatives"):
+        if getattr(settings, name) % replicas:
+            raise SettingsError(
+                f"train.{name} is {getattr(settings, name)}, which {replicas} replicas cannot share evenly; "
+                f"make it a multiple of {replicas}."
+            )
 
 
 def _devices(settings: Train) -> list[str]:
