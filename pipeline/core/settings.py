@@ -163,7 +163,7 @@ class Gate(Section):
     min_slice_queries: int = Field(50, ge=1, description="Slices with fewer are reported, not judged.")
     max_p99_ms: float = Field(100.0, gt=0, description="The shop's promise, held by the interval's upper end.")
     max_latency_ratio: float = Field(1.5, ge=1, description="Most p50 and p95, relative to the champion's.")
-    latency_requests: int = Field(600, ge=50, description="Requests to each server, interleaved in blocks.")
+    latency_requests: int = Field(1200, ge=50, description="Requests to each server in a round, by turns.")
     max_memory_mb: float = Field(1024.0, gt=0, description="Resident memory of a server with the bundle loaded.")
     start_timeout_seconds: float = Field(
         60.0, gt=0, description="A server not ready by then fails the infra gate.", json_schema_extra=FREE

@@ -30,7 +30,15 @@ STOP_SECONDS = 30
 
 
 class TrialError(PipelineError):
-    """The server did not start, ended, or did not answer."""
+    """A server did not start, ended, or did not answer.
+
+    Attributes:
+        server: which, such as `challenger`.
+    """
+
+    def __init__(self, server: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.server = server
 
 
 @dataclass
@@ -55,7 +63,8 @@ class Trial:
 class Client:
     """One kept-alive connection."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, server: str) -> None:
+        self.server = server
         self._socket = socket.create_connection((HOST, port), timeout=ANSWER_TIMEOUT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -77,7 +86,7 @@ class Client:
             while len(body) < length:
                 body += self._more()
         except OSError as error:
-            raise TrialError(f"The server under test did not answer ({error}); see its log.") from None
+            raise TrialError(self.server, f"The {self.server}'s server did not answer ({error}).") from None
         return int(head[9:12]), body
 
     def _more(self) -> bytes:
@@ -115,7 +124,7 @@ def started(bundle: Path, settings: Settings, scratch: Path, name: str) -> Itera
     with log.open("wb") as output:
         process = subprocess.Popen(_command(bundle, settings, port_file), stdout=output, stderr=output)
     try:
-        client = _ready(process, port_file, log, settings.gate.start_timeout_seconds)
+        client = _ready(process, name, port_file, log, settings.gate.start_timeout_seconds)
         try:
             yield Trial(process, client, time.monotonic() - began)
         finally:
@@ -132,21 +141,20 @@ def _command(bundle: Path, settings: Settings, port_file: Path) -> list[str]:
     return [sys.executable, *words, f"--parent={os.getpid()}", *assignments]
 
 
-def _ready(process: subprocess.Popen[bytes], port_file: Path, log: Path, timeout_seconds: float) -> Client:
+def _ready(process: subprocess.Popen[bytes], name: str, port_file: Path, log: Path, timeout_seconds: float) -> Client:
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise TrialError(
-                f"The server ended with exit code {process.returncode} before it was ready: {_last_line(log)}"
-            )
+            code = process.returncode
+            raise TrialError(name, f"The server ended with exit code {code} before it was ready: {_last_line(log)}")
         if port_file.exists():
-            client = Client(int(port_file.read_text()))
+            client = Client(int(port_file.read_text()), name)
             status, body = client.ask(get("/readyz"))
             if status == 200:
                 return client
-            raise TrialError(f"The server is not ready: {json.loads(body)['problem']}")
+            raise TrialError(name, f"The server is not ready: {json.loads(body)['problem']}")
         time.sleep(0.02)
-    raise TrialError(f"The server was not ready within {timeout_seconds:g} seconds: {_last_line(log)}")
+    raise TrialError(name, f"The server was not ready within {timeout_seconds:g} seconds: {_last_line(log)}")
 
 
 def _last_line(log: Path) -> str:
@@ -164,19 +172,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def time_blocks(clients: Sequence[Client], requests: Sequence[bytes], blocks: int) -> np.ndarray:
-    """Times blocks of requests, the servers by turns, who begins by turns too.
+    """Times blocks of requests; each request goes to every server in turn, who begins changes by turns too.
 
     Returns: float64 [servers, blocks, REQUESTS_PER_BLOCK], milliseconds.
     Raises: TrialError: an answer is not 200.
     """
-    times = np.empty((len(clients), blocks, REQUESTS_PER_BLOCK))
-    for block in range(blocks):
-        begin = block * REQUESTS_PER_BLOCK
-        chosen = [requests[(begin + i) % len(requests)] for i in range(REQUESTS_PER_BLOCK)]
-        order = range(len(clients)) if block % 2 == 0 else reversed(range(len(clients)))
+    times = np.empty((len(clients), blocks * REQUESTS_PER_BLOCK))
+    for number in range(times.shape[1]):
+        request = requests[number % len(requests)]
+        order = range(len(clients)) if number % 2 == 0 else reversed(range(len(clients)))
         for server in order:
-            times[server, block] = [_timed(clients[server], request) for request in chosen]
-    return times
+            times[server, number] = _timed(clients[server], request)
+    return times.reshape(len(clients), blocks, REQUESTS_PER_BLOCK)
 
 
 def _timed(client: Client, request: bytes) -> float:
@@ -184,5 +191,6 @@ def _timed(client: Client, request: bytes) -> float:
     status, body = client.ask(request)
     elapsed = time.perf_counter() - began
     if status != 200:
-        raise TrialError(f"The server answered a test request with {status}: {body[:200].decode(errors='replace')}")
+        said = body[:200].decode(errors="replace")
+        raise TrialError(client.server, f"The {client.server}'s server answered a test request with {status}: {said}")
     return elapsed * 1e3
