@@ -145,7 +145,9 @@ def _ordered(table: ir.Table, actors: ir.Table, names: dict[str, ir.Table]) -> i
         later=coded.later,
         event_id=coded.event_id,
     )
-    return ints.order_by("actor", "time", "later", "event_id").drop("later", "event_id")
+    # Chosen columns keep the ORDER BY outermost, where an engine must heed it; dropped ones would push it inside.
+    kept = [name for name in ints.columns if name not in ("later", "event_id")]
+    return ints.order_by("actor", "time", "later", "event_id").select(*kept)
 
 
 def _as_arrays(connection: ibis.BaseBackend, ordered: ir.Table, actors: ir.Table, names: dict[str, ir.Table]) -> Log:

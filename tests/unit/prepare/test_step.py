@@ -207,6 +207,16 @@ def test_routed_events_join_the_day_they_belong_to_once(settings: Settings) -> N
     assert counts == {"a": 1, "b": 2, "late": 1}
 
 
+def test_routed_events_beyond_the_window_stay_out(settings: Settings) -> None:
+    edges = [event("view", at(DAYS[0], "00:00"), "first"), event("view", at("2024-03-05", "00:00"), "after")]
+    edges.append(event("view", at("2024-02-29", "23:59"), "before"))
+    run = load_days(settings, shop(), **{DAYS[1]: {"routed": edges}})
+    report = step.run(settings, run)
+    assert {row["item_id"] for row in table(run, "items")} == {"a", "b", "first"}
+    # Twelve events but the impression, and the one routed to the first midnight.
+    assert report.counts["events"] == 12 + 1
+
+
 def test_unpublished_days_and_days_after_the_run_are_left_out(settings: Settings) -> None:
     days = [*shop(), [event("view", at("2024-03-05"), "future")]]
     everything = load_days(settings, days)
