@@ -40,12 +40,12 @@ def canonical(raw: ir.Table, profile: Profile) -> ir.Table:
         given_price=text_of(raw, columns.price).notnull(),
         given_quantity=text_of(raw, columns.quantity).notnull(),
     )
-    signed = ibis.ifelse(typed.event_type == "cancel", typed.pieces.abs(), typed.pieces)
+    sane = ibis.ifelse(typed.pieces.abs() < 2**53, typed.pieces, ibis.null("float64"))
+    signed = ibis.ifelse(typed.event_type == "cancel", sane.abs(), sane)
     one = ibis.ifelse(typed.event_type.isin(COUNTED), 1, ibis.null("int64"))
-    whole = ibis.ifelse(signed.abs() < 2**53, signed, ibis.null("float64"))
     typed = typed.mutate(
         pieces=signed,
-        quantity=ibis.ifelse(typed.given_quantity, whole.floor().cast("int64"), one),
+        quantity=ibis.ifelse(typed.given_quantity, signed.floor().cast("int64"), one),
         item_id=ibis.ifelse(typed.event_type == "search", ibis.null("string"), typed.item_id),
     )
     return typed.mutate(event_id=_event_id(typed))
@@ -77,7 +77,7 @@ def moment(text: ir.StringValue, times: Times) -> ir.TimestampValue:
         divisor = 1000 if times.format == "epoch_milliseconds" else 1
         number = text.try_cast("float64")
         sane = ibis.ifelse(number.between(0, 253_402_300_799 * divisor), number, ibis.null("float64"))
-        return (sane * (1_000_000 // divisor)).round().cast("int64").as_timestamp("us").cast("timestamp('UTC')")
+        return (sane * (1000 // divisor)).round().cast("int64").as_timestamp("ms").cast("timestamp('UTC')")
     if times.format == "iso":
         stated = text.try_cast("timestamp('UTC')")
         local = _wall_clock_in(times.zone, text.try_cast("timestamp"))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipeline.core.errors import DataError, MissingInputError
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.ingest import batches, catalogue, people, writing
-from pipeline.ingest.engine import Engine, Questions
+from pipeline.ingest.engine import Engine, Questions, questions_of
 from pipeline.ingest.profile import load_profile
 from pipeline.ingest.rules import OUTCOMES
 from pipeline.store import files
@@ -68,7 +69,10 @@ class Ingestion:
         self.settings, self.limits, self.engine = settings, settings.ingest, engine
         self.profile = load_profile(self.limits.profile)
         self.key = settings.secrets.require("pseudonym_key")
-        self.questions: Questions | None = None
+
+    @cached_property
+    def questions(self) -> Questions:
+        return questions_of(self.profile, self.limits)
 
     def asked(self, day: date, as_of: datetime) -> Asked:
         zone = self.settings.shop.timezone
@@ -112,7 +116,6 @@ class Ingestion:
 
         Raises: DataError: more rows were refused than the budget allows.
         """
-        self.questions = self.questions or Questions(self.profile, self.limits)
         self._judge(asked, found)
         counts = self._counts(asked, closed=not found.events)
         self._hold_to_budget(counts)

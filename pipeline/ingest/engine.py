@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import ibis
@@ -44,6 +45,16 @@ class Questions:
         self.items = _sql(items(profile))
 
 
+@cache
+def _questions(profile: str, limits: str) -> Questions:
+    return Questions(Profile.model_validate_json(profile), Ingest.model_validate_json(limits))
+
+
+def questions_of(profile: Profile, limits: Ingest) -> Questions:
+    """Returns a profile's questions; building them takes a third of a second, so each is built once a process."""
+    return _questions(profile.model_dump_json(), limits.model_dump_json(exclude={"source", "profile", "memory_mb"}))
+
+
 def _sql(question: ir.Table) -> str:
     return str(ibis.to_sql(question, dialect="duckdb"))
 
@@ -67,10 +78,18 @@ class Engine:
 
     def load(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
         """Streams batches into a table of this name, replacing the day before's."""
-        reader = pa.RecordBatchReader.from_batches(schema, batches)
+        failures: list[Exception] = []
+        reader = pa.RecordBatchReader.from_batches(schema, _watched(batches, failures))
         self.connection.register("incoming", reader)
-        self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM incoming')
-        self.connection.unregister("incoming")
+        try:
+            self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM incoming')
+        except Exception:
+            # The engine wraps what the reader raised in an error of its own; the reader's says what is wrong.
+            if failures:
+                raise failures[0] from None
+            raise
+        finally:
+            self.connection.unregister("incoming")
 
     def keep(self, name: str, question: str) -> None:
         """Stores a question's answer as a table of this name."""
@@ -89,6 +108,14 @@ class Engine:
         place = "SELECT source_file, row_number FROM judged WHERE rule = ? ORDER BY ALL LIMIT 1"
         file, row = self.connection.execute(place, [rule]).fetchall()[0]
         return f"{file} row {row}"
+
+
+def _watched(batches: Iterable[pa.RecordBatch], failures: list[Exception]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from batches
+    except Exception as error:
+        failures.append(error)
+        raise
 
 
 @contextmanager

@@ -261,9 +261,11 @@ def load_profile(name: str) -> Profile:
         hint = ": there is no such file." if own else f" is not a profile{nearest(name, known)}"
         raise UsageError(f"The source profile {name}{hint}")
     try:
-        return Profile.model_validate(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"The source profile {name} is not YAML: {' '.join(str(error).split())}.") from None
+    try:
+        return Profile.model_validate(content)
     except ValidationError as error:
         raise UsageError(f"The source profile {name}: {_sentence(error)}") from None
 

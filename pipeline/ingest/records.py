@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.core.errors import DataError
 
 BLOCK_BYTES = 4 << 20
-MAX_RECORD_BYTES = 1 << 20
+MAX_RECORD_BYTES = 1 << 18
 BOM = b"\xef\xbb\xbf"
 GZIP_MAGIC = b"\x1f\x8b"
 NEWLINE, CARRIAGE_RETURN, QUOTE = 10, 13, 34
@@ -92,12 +92,15 @@ def blocks(chunks: Iterator[bytes], delimiter: str | None) -> Iterator[Block]:
 
 class _Cutter:
     def __init__(self, delimiter: str | None) -> None:
-        self.open_end = _open_end(delimiter) if delimiter else None
+        self.quotes = _Quotes(delimiter) if delimiter else None
         self.rest, self.at, self.begun = b"", 0, False
 
     def feed(self, chunk: bytes, last: bool = False) -> Block:
         data = self.rest + chunk
-        if not self.begun and (len(data) >= len(BOM) or last):
+        if not self.begun:
+            if len(data) < len(BOM) and not last:
+                self.rest = data
+                return Block()
             self.begun = True
             self.at = len(BOM) if data.startswith(BOM) else 0
             data = data[self.at :]
@@ -106,8 +109,8 @@ class _Cutter:
         line = 0
         while line < len(ends):
             until, closed = line, True
-            if self.open_end and quoted[line]:
-                until, closed = self._until_closed(data, begin, ends, line, last)
+            if self.quotes and quoted[line]:
+                until, closed = self._until_closed(data, begin, ends, quoted, line, last)
                 if until < 0:
                     break
             self._add(block, data, begin, int(ends[until]), closed)
@@ -116,18 +119,23 @@ class _Cutter:
         self.rest, self.at = data[used:], self.at + used
         return block
 
-    def _until_closed(self, data: bytes, begin: int, ends: np.ndarray, line: int, last: bool) -> tuple[int, bool]:
+    def _until_closed(
+        self, data: bytes, begin: int, ends: np.ndarray, quoted: np.ndarray, line: int, last: bool
+    ) -> tuple[int, bool]:
         """Returns the line a quoted record ends on and whether it closed; -1 to wait for more bytes.
 
         A quote that never closes ends with its own line, so that it spoils one record and not the rest of the file.
         """
-        for until in range(line, len(ends)):
-            end = int(ends[until])
-            if not self.open_end(data[begin:end].rstrip(b"\r")):
-                return until, True
+        quotes, end = self.quotes, int(ends[line])
+        if not quotes.opens(data[begin:end]):
+            return line, True
+        for until in np.flatnonzero(quoted[line + 1 :]) + line + 1:
+            first, end = int(ends[until - 1]) + 1, int(ends[until])
             if end - begin > MAX_RECORD_BYTES:
                 return line, False
-        return (line, False) if last else (-1, False)
+            if quotes.closes(data[first:end]):
+                return int(until), True
+        return (line, False) if last or len(data) - begin > MAX_RECORD_BYTES else (-1, False)
 
     def _add(self, block: Block, data: bytes, begin: int, end: int, closed: bool) -> None:
         stop = end - 1 if end > begin and data[end - 1] == CARRIAGE_RETURN else end
@@ -150,9 +158,20 @@ def _lines(data: bytes, last: bool) -> tuple[np.ndarray, np.ndarray]:
     return ends, quoted
 
 
-def _open_end(delimiter: str) -> Callable[[bytes], bool]:
-    """Returns a test of whether CSV text ends inside a quoted field; a quote opens only where a field begins."""
-    mark = re.escape(delimiter).encode()
-    whole = rb'(?:"(?:[^"]|"")*"[^%b]*|[^"%b][^%b]*|)' % (mark, mark, mark)
-    closed = re.compile(rb"%b(?:%b%b)*" % (whole, mark, whole), re.DOTALL)
-    return lambda record: closed.fullmatch(record) is None
+class _Quotes:
+    """Follows quoted CSV fields from line to line; a quote opens only where a field begins."""
+
+    def __init__(self, delimiter: str) -> None:
+        mark = re.escape(delimiter).encode()
+        field_ = rb'(?:"(?:[^"]|"")*+"[^%b]*+|[^"%b][^%b]*+|)' % (mark, mark, mark)
+        self._whole = re.compile(rb"%b(?:%b%b)*+" % (field_, mark, field_), re.DOTALL)
+        self._rest_of_field = re.compile(rb'(?:[^"]|"")*+"', re.DOTALL)
+
+    def opens(self, line: bytes) -> bool:
+        """Does a line that begins a record end inside a quoted field?"""
+        return self._whole.fullmatch(line) is None
+
+    def closes(self, line: bytes) -> bool:
+        """Does a line that begins inside a quoted field end outside of one?"""
+        closing = self._rest_of_field.match(line)
+        return closing is not None and not self.opens(b"_" + line[closing.end() :])

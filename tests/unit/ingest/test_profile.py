@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from pipeline.core.errors import UsageError
+from pipeline.ingest.profile import SHIPPED, load_profile
+
+
+def test_an_unknown_profile_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(
+        UsageError, match=r"The source profile online_retial is not a profile; did you mean online_retail\?"
+    ):
+        load_profile("online_retial")
+    with pytest.raises(UsageError, match=r"nowhere/own.yaml: there is no such file"):
+        load_profile("nowhere/own.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            "item_id: sku",
+            "itemid: sku",
+            r"there is no field events\.columns\.itemid; did you mean item_id\?|item_id is missing",
+        ),
+        ("exclude:", "exlude:", r"there is no field events\.exlude; did you mean exclude\?"),
+        ("seen: view", "seen: veiw", r"'veiw' is no event type; did you mean view"),
+        ("[sunday]", "[sundae]", r"'sundae' is no weekday; did you mean sunday"),
+        ("'^POST$'", "'^(POST$'", r"'\^\(POST\$' is not a regular expression"),
+        ("{day}.csv", "{date}.csv", r"events\.files: '\{date\}\.csv' may hold \{day\}"),
+        ("closed_weekdays: [sunday]", "closed_days: [2026-02-30]", r"is not YAML: day is out of range for month"),
+        (
+            "  event_type:",
+            "  time: {zone: Europe/Londom}\n  event_type:",
+            r"'Europe/Londom' is no time zone; did you mean Europe/London",
+        ),
+        ("closed_weekdays: [sunday]", "closed_days: [soon]", r"calendar\.closed_days\.0: 'soon' is not a day"),
+        ("events:", "events: [", r"is not YAML"),
+    ],
+)
+def test_a_mistake_in_a_profile_is_one_sentence(source, own_profile, old: str, new: str, sentence: str) -> None:
+    own_profile(old, new)
+    with pytest.raises(UsageError, match=sentence) as refusal:
+        load_profile(str(source.profile))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_profile_without_anybody_is_refused(source, own_profile) -> None:
+    own_profile("    session_id: visit\n", "")
+    own_profile("    user_id: {column: who, replace: {'\\.0$': \"\"}}\n", "")
+    with pytest.raises(UsageError, match="needs user_id, session_id or both"):
+        load_profile(str(source.profile))
+
+
+def test_shipped_profiles_load_and_say_what_they_are() -> None:
+    assert all(load_profile(path.stem).about for path in SHIPPED.glob("*.yaml"))
+
+
+def test_the_calendar_knows_weekdays_days_and_ranges() -> None:
+    calendar = load_profile("online_retail").calendar
+    assert calendar.closed(date(2011, 1, 8))  # a Saturday
+    assert calendar.closed(date(2011, 1, 1))  # within a range
+    assert calendar.closed(date(2011, 4, 29))  # a single day
+    assert not calendar.closed(date(2011, 12, 9))
