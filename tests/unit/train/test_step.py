@@ -1,0 +1,172 @@
+"""The step `train` as a whole, on the two-taste shop, with a real MLflow store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from pipeline.core import artifacts
+from pipeline.core.artifacts import Artifact
+from pipeline.core.errors import BusyError, DataError, MissingInputError
+from pipeline.core.locks import only_one
+from pipeline.core.run import Run
+from pipeline.core.settings import Prepare, Settings, Shop, Train
+from pipeline.train.prepared import Prepared
+from pipeline.train.step import run as train
+
+LEARNT = Train(
+    dim=8, hidden_units=16, text_buckets=64, batch_size=32, uniform_negatives=8, epochs=6, learning_rate=0.01
+)
+
+
+def shop_settings(settings: Settings, **given: object) -> Settings:
+    update = {"train": LEARNT.model_copy(update=given), "shop": Shop(k=3), "prepare": Prepare(history_length=4)}
+    return settings.model_copy(update=update)
+
+
+def run_of(settings: Settings, prepared: Artifact | None) -> Run:
+    run = Run.open(settings.store.root, "2011-12-08", "UTC")
+    if prepared:
+        place = run.layout.artifact("prepare", "0" * 32)
+        if not place.exists():
+            shutil.copytree(prepared.path, place)
+        run.refer("prepare", place.name)
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Run]:
+    """One run of the step that all tests below look at."""
+    from tests.unit.train.conftest import make_prepared
+
+    folder = tmp_path_factory.mktemp("trained")
+    settings = shop_settings(Settings(store={"root": folder / "var"}))  # type: ignore[arg-type]
+    run = run_of(settings, make_prepared(folder / "prepared"))
+    train(settings, run)
+    return settings, run
+
+
+def test_it_hands_on_every_file_of_the_contract(trained: tuple[Settings, Run]) -> None:
+    artifact = trained[1].artifact("train")
+    names = {"towers.json", "query_tower.weights.h5", "item_tower.weights.h5", "item_vectors.npy", "metrics.json"}
+    names |= {"history.json", "per_query_validation.parquet", "curves.svg"}
+    assert names <= set(artifact.manifest["files"])
+    artifact.verify()
+
+
+def test_it_learns_tastes_that_popularity_cannot_know(trained: tuple[Settings, Run]) -> None:
+    rows = trained[1].artifact("train").json("metrics.json")["rows"]
+    found = {(row["model"], row["slice"]): row for row in rows if row["metric"] == "recall@3"}
+    # Six of the user's own ten items are new and three of them are targets, so knowing the taste gives .5 on average;
+    # popularity knows sixteen items that are new, of which three are targets: 3/16.
+    assert found["two_tower", "judged"]["value"] > 0.4
+    assert found["two_tower", "judged"]["low"] > found["popularity", "judged"]["value"]
+    assert {model for model, _ in found} == {"two_tower", "popularity", "item_knn", "own_items"}
+
+
+def test_saved_towers_give_the_saved_vectors(trained: tuple[Settings, Run]) -> None:
+    from pipeline.model.config import TowerConfig
+    from pipeline.model.features import encode_items
+    from pipeline.model.towers import build_item_tower
+
+    artifact = trained[1].artifact("train")
+    config = TowerConfig.load(artifact.file("towers.json"))
+    tower = build_item_tower(config)
+    tower.load_weights(str(artifact.file("item_tower.weights.h5")))
+    vectors = np.load(artifact.file("item_vectors.npy"))
+    again = tower(encode_items(config, Prepared.load(trained[1].artifact("prepare")).items)).numpy()
+    assert again == pytest.approx(vectors[1:], abs=1e-6)
+    assert not vectors[0].any()
+
+
+def test_there_is_one_row_of_values_a_validation_query(trained: tuple[Settings, Run]) -> None:
+    table = parquet.read_table(trained[1].artifact("train").file("per_query_validation.parquet"))
+    assert table.column_names[:3] == ["query_id", "user", "kind"]
+    assert {"recall@3_judged", "mrr@3_all_items", "ndcg@3_new_items"} <= set(table.column_names)
+    assert table.num_rows == 40
+
+
+def test_the_same_training_is_not_done_twice_and_leaves_no_checkpoint(trained: tuple[Settings, Run]) -> None:
+    settings, run = trained
+    again = train(settings, run)
+    assert again.cached
+    assert [path.suffix for path in (run.root / "checkpoints").iterdir()] == [".lock"]
+
+
+def test_mlflow_has_settings_live_figures_and_the_table(trained: tuple[Settings, Run]) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{trained[0].store.root / 'mlflow.sqlite'}")
+    experiment = client.get_experiment_by_name(trained[0].register.experiment)
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    assert runs["train"].info.status == "FINISHED"
+    assert runs["train"].data.params["train.dim"] == "8"
+    epochs = len(trained[1].artifact("train").json("history.json")["epochs"])
+    assert len(client.get_metric_history(runs["train"].info.run_id, "validation.recall.3")) == epochs
+    assert "two_tower.recall.3.judged" in runs["train"].data.metrics
+    assert "curves.svg" in [f.path for f in client.list_artifacts(runs["train"].info.run_id)]
+
+
+def test_a_second_trainer_of_the_same_model_is_told_who_is_at_it(settings: Settings, prepared_shop: Artifact) -> None:
+    settings = shop_settings(settings)
+    run = run_of(settings, prepared_shop)
+    key = artifacts.input_key("train", {"prepare": "0" * 32}, settings.keyed("train", "shop"))
+    with (
+        only_one(run.layout.checkpoints(key).with_suffix(".lock"), "Training"),
+        pytest.raises(BusyError, match="process"),
+    ):
+        train(settings, run)
+
+
+def test_without_a_training_set_it_says_which_step_to_run(settings: Settings) -> None:
+    with pytest.raises(MissingInputError, match="pipeline prepare --run 2011-12-08"):
+        train(shop_settings(settings), run_of(settings, None))
+
+
+def test_a_loss_that_is_no_number_ends_in_a_sentence(settings: Settings, prepared_shop: Artifact) -> None:
+    settings = shop_settings(settings, learning_rate=1e30)
+    run = run_of(settings, prepared_shop)
+    with pytest.raises(DataError, match=r"The loss is .* at epoch 1, step \d+; lower train\.learning_rate"):
+        train(settings, run)
+    assert run.artifacts("train") == {}
+
+
+def test_no_epochs_hand_on_the_weights_as_they_were_drawn(settings: Settings, prepared_shop: Artifact) -> None:
+    settings = shop_settings(settings, epochs=0)
+    report = train(settings, run_of(settings, prepared_shop))
+    assert report.counts["epochs"] == 0
+
+
+def test_too_small_a_training_set_is_refused(prepared_shop: Artifact) -> None:
+    np.save(prepared_shop.path / "targets.npy", np.arange(3))
+    with pytest.raises(DataError, match="3 training targets over 20 items are too few"):
+        Prepared.load(prepared_shop)
+
+
+def test_arrays_that_do_not_fit_are_refused(prepared_shop: Artifact) -> None:
+    np.save(prepared_shop.path / "sequence_types.npy", np.zeros(5, np.uint8))
+    with pytest.raises(DataError, match="arrays do not fit each other"):
+        Prepared.load(prepared_shop)
+
+
+def test_price_bands_hold_equal_numbers_of_items(settings: Settings, prepared_shop: Artifact) -> None:
+    from pipeline.train.learn import tower_config
+
+    prepared = Prepared.load(prepared_shop)
+    config = tower_config(settings, prepared)
+    # Prices 1 to 20 in ten bands: edges at the deciles, two items a band.
+    assert len(config.price_edges) == 9
+    nameless = replace(prepared, items=[replace(item, price=None) for item in prepared.items])
+    assert tower_config(settings, nameless).price_edges == ()
+    assert json.loads(json.dumps(config.price_edges)) == list(config.price_edges)
+
+
+def test_the_catalogue_of_steps_finds_it() -> None:
+    from pipeline.steps import BY_NAME
+
+    assert BY_NAME["train"].load() is train
