@@ -38,7 +38,8 @@ def answer(retriever: Retriever, request: Mapping[str, Any]) -> Answer:
     history = body.get("history", [])
     query = Query([e["item_id"] for e in history], [e["event_type"] for e in history], body.get("query"))
     category = (body.get("filter") or {}).get("category")
-    return retriever.recommend(query, body.get("k", 20), body.get("exclude_seen", True), category)
+    exclude_seen = body.get("exclude_seen", request["path"] != SEARCH)
+    return retriever.recommend(query, body.get("k", 20), exclude_seen, category)
 
 
 def with_answers(retriever: Retriever, requests: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ from pipeline.model.retriever import Retriever
 
 GOLDEN_RECOMMENDATIONS = 24
 GOLDEN_SEARCHES = 8
+MAX_GOLDEN_TEXT = 200
+"""Longer ones a server may refuse by its limits, and a golden must be answerable anywhere."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,14 @@ class Judged:
             for place in _evenly(recommendations, GOLDEN_RECOMMENDATIONS)
         ]
         filters = [{**drawn[0]["request"], "filter": {"category": category}} for category in categories[:2] if drawn]
-        searches = [place for place, kind in enumerate(self.kinds) if kind == "search"]
+        texts = [
+            (query.text or "") if kind == "search" else "" for query, kind in zip(self.queries, self.kinds, strict=True)
+        ]
+        searches = [place for place, text in enumerate(texts) if 0 < len(text.strip()) <= MAX_GOLDEN_TEXT]
         return [
             *drawn,
             *({"path": drawn[0]["path"], "request": body} for body in filters),
-            *(search_request(self.queries[p].text or "", k) for p in _evenly(searches, GOLDEN_SEARCHES)),
+            *(search_request(texts[p], k) for p in _evenly(searches, GOLDEN_SEARCHES)),
             recommend_request(Query([], []), k=k),
             recommend_request(Query(["an item nobody has"], ["view"]), k=k),
         ]

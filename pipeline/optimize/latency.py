@@ -1,7 +1,7 @@
 """Times tower and index of several bundles in one process of its own: no TensorFlow, one thread, call by call in turn.
 
-`python -m pipeline.optimize.latency REQUEST.json ANSWER.json`. In turn, because a machine that slows down for a while
-then slows all of them alike; in a process of its own, because that is how the server runs them. What counts is the
+`python -m pipeline.optimize.latency PARENT REQUEST.json ANSWER.json`. In turn, because a machine that slows down for a
+while then slows all of them alike; in a process of its own, because that is how the server runs them. What counts is the
 thread's CPU time: on a machine with other work, wall time measures who else was scheduled, and would let chance choose
 the recipe. Wall time is measured where it is promised, by the gate through the real server.
 """
@@ -47,8 +47,21 @@ def measure(bundles: Mapping[str, Path], judged: Judged, calls: int, k: int, scr
     }
     (scratch / "request.json").write_text(json.dumps(request))
     answer = scratch / "answer.json"
-    command = [sys.executable, "-m", "pipeline.optimize.latency", str(scratch / "request.json"), str(answer)]
-    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.optimize.latency",
+        str(os.getpid()),
+        str(scratch / "request.json"),
+        str(answer),
+    ]
+    try:
+        done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(
+            f"The latency measurement of {calls} calls took over {TIMEOUT_SECONDS} s; "
+            "free the machine, or lower optimize.latency_requests, and run optimize again."
+        ) from None
     if done.returncode or not answer.exists():
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise UnavailableError(
@@ -95,5 +108,5 @@ def _timed(retriever: Retriever, features: Mapping[str, np.ndarray], extra: np.n
 
 
 if __name__ == "__main__":
-    die_with_parent(os.getppid())
-    Path(sys.argv[2]).write_text(json.dumps(_answer(json.loads(Path(sys.argv[1]).read_text()))))
+    die_with_parent(int(sys.argv[1]))
+    Path(sys.argv[3]).write_text(json.dumps(_answer(json.loads(Path(sys.argv[2]).read_text()))))

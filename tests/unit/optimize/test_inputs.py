@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.core.run import Run
+from pipeline.model.features import Query
 from pipeline.optimize.inputs import Inputs
 from pipeline.optimize.judged import Judged
 from pipeline.optimize.recipes import BY_NAME, RECIPES, key_sections
@@ -52,6 +54,15 @@ def test_goldens_are_real_requests_filters_searches_and_both_fallbacks(world: Pa
     assert [body["filter"] for body in bodies if body.get("filter")] == [{"category": "home"}]
     assert sum(request["path"] == "/v1/search" for request in requests) == 8
     assert bodies[0]["history"][0]["event_time"] == "2024-04-30T23:51:00+00:00"
+
+
+def test_a_search_no_server_would_read_is_no_golden(world: Path) -> None:
+    judged = _inputs(world).judged
+    texts = ["", "  ", "x" * 201, None, "tea"]
+    queries = [Query([], [], text) for text in texts]
+    odd = replace(judged, queries=queries, kinds=["search"] * 5)
+    searches = [r["request"]["query"] for r in odd.requests(5, []) if r["path"] == "/v1/search"]
+    assert searches == ["tea"]
 
 
 def test_a_recipes_key_covers_only_the_settings_it_uses(settings) -> None:

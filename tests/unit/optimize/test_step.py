@@ -112,16 +112,18 @@ def test_another_budget_chooses_anew_without_trying_the_recipes_again(night, mon
 
 
 def test_a_killed_run_repeats_only_the_recipe_it_had_not_finished(night) -> None:
-    # What a kill leaves: float32 and dynamic_int8 in the store, pruned_qat_int8 not.
-    settings, run, _ = night
-    kept = {part: artifact.path.stat().st_mtime_ns for part, artifact in run.artifacts("optimize").items() if part}
-    shutil.rmtree(run.artifact("optimize").path)
-    settings = settings_module.load(
-        [f"store.root={settings.store.root}", "shop.k=5", "optimize.latency_requests=50", "optimize.sparsity=0.4"]
-    )
-    step.run(settings, run)
-    made = {part: artifact.path.stat().st_mtime_ns for part, artifact in run.artifacts("optimize").items() if part}
-    assert [part for part in kept if kept[part] == made[part]] == ["dynamic_int8", "float32"]
+    # What a kill leaves: two recipes in the store, the third and the choice not.
+    settings, run, report = night
+    before = {part: artifact.path for part, artifact in run.artifacts("optimize").items()}
+    made = {part: path.stat().st_mtime_ns for part, path in before.items()}
+    shutil.rmtree(before[""])
+    shutil.rmtree(before["dynamic_int8"])
+    again = step.run(settings, run)
+    assert {part for part, path in before.items() if path.stat().st_mtime_ns == made[part]} == {
+        "float32",
+        "pruned_qat_int8",
+    }
+    assert not again.cached and again.digests == report.digests
 
 
 def test_a_failed_recipe_is_a_row_not_the_end_of_the_night(night, monkeypatch) -> None:
