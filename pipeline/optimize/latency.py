@@ -1,9 +1,9 @@
 """Times tower and index of several bundles in one process of its own: no TensorFlow, one thread, call by call in turn.
 
 `python -m pipeline.optimize.latency PARENT REQUEST.json ANSWER.json`. In turn, because a machine that slows down for a
-while then slows all of them alike; in a process of its own, because that is how the server runs them. What counts is the
-thread's CPU time: on a machine with other work, wall time measures who else was scheduled, and would let chance choose
-the recipe. Wall time is measured where it is promised, by the gate through the real server.
+while then slows all of them alike; in a process of its own, because that is how the server runs them. What counts is
+the thread's CPU time: on a machine with other work, wall time measures who else was scheduled, and would let chance
+choose the recipe. Wall time is measured where it is promised, by the gate through the real server.
 """
 
 from __future__ import annotations
