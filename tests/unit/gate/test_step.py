@@ -188,3 +188,14 @@ def test_the_record_is_attached_to_the_registered_version(shop, contenders):
     assert tracking.version_tags(version)["gate"] == report.verdict
     names = {item.path for item in tracking._client.list_artifacts(night.run_id, "decision")}
     assert names == {f"decision/decision.{kind}" for kind in ("json", "md", "html")}
+
+
+def test_a_champion_whose_server_does_not_start_is_inconclusive(shop, contenders, tmp_path):
+    mixed = shutil.copytree(contenders["old_right"], tmp_path / "mixed")
+    shutil.copyfile(contenders["wrong"] / "item_index.faiss", mixed / "item_index.faiss")
+    shop.crown(sealed_again(mixed, mixed))
+    shop.challenge(contenders["right"])
+    assert run(shop.settings, shop.run).verdict == "inconclusive"
+    assert "The champion's server does not work" in shop.gate("champion readable")["reason"]
+    assert shop.gate("latency p50 ratio")["verdict"] == "reported"
+    assert shop.gate("requests answered")["verdict"] == "pass"
