@@ -33,13 +33,11 @@ SECONDS_BETWEEN_WEIGHINGS = 2.0
 SECONDS_FOR_RETRAIN_TO_BEGIN = 60.0
 GATE_COLUMNS = (
     "gate",
-    "metric",
     "slice",
     "challenger",
     "champion",
     "difference",
-    "low",
-    "high",
+    "interval",
     "threshold",
     "n",
     "verdict",
@@ -168,9 +166,7 @@ class Night:
     def _decision(self) -> None:
         run_id = run_id_from(self.retrain_id)
         if record := answers.decision_of(self.shop.root, run_id):
-            self.view.table(
-                "Gates", GATE_COLUMNS, ([gate.get(column) for column in GATE_COLUMNS] for gate in record["gates"])
-            )
+            self.view.table("Gates", GATE_COLUMNS, (_gate_row(gate) for gate in record["gates"]))
         for task in ("gate", "promote"):
             if report := self.stack.report(RETRAIN, self.retrain_id, task):
                 self.view.text(f"{task}: {report['sentence']}")
@@ -192,6 +188,12 @@ class Night:
         self.view.text(f"Airflow {urls['airflow']} ({login}), MLflow {urls['mlflow']} (no login).")
         if self.stack.is_own:
             self.view.text("Both end with this command; `make up` brings them back.")
+
+
+def _gate_row(gate: Mapping[str, Any]) -> list[object]:
+    ends = [gate.get("low"), gate.get("high")]
+    interval = None if None in ends else "{:.4g} to {:.4g}".format(*ends)
+    return [{**gate, "interval": interval}.get(column) for column in GATE_COLUMNS]
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:

@@ -29,7 +29,8 @@ print(json.dumps({
     "dags": {
         d.dag_id: {
             "doc": d.doc_md or "", "max_active_runs": d.max_active_runs, "deadline": bool(d.deadline),
-            "catchup": d.catchup, "timetable": type(d.timetable).__name__, "start_date": d.start_date and d.start_date.isoformat(),
+            "catchup": d.catchup, "timetable": type(d.timetable).__name__,
+            "start_date": d.start_date and d.start_date.isoformat(),
             "params": {k: p.schema for k, p in ((k, d.params.get_param(k)) for k in d.params)},
             "edges": sorted([t.task_id, down] for t in d.tasks for down in t.downstream_task_ids),
             "tasks": {t.task_id: {
