@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pipeline.store.ledger import Entry
 
 tools = typer.Typer()
+
+LONGEST_REASON = 100
 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting; may be repeated.")
@@ -90,14 +93,5 @@ def _table(entries: list[Entry], champion: int) -> list[str]:
 def _row(entry: Entry, champion: int) -> tuple[str, ...]:
     mark, number = "*" if entry.sequence == champion else "", str(entry.sequence)
     digests = (entry.from_digest[:12] or "-", entry.to_digest[:12] or "-")
-    return (
-        mark,
-        number,
-        entry.at[:19],
-        entry.kind,
-        entry.version or "-",
-        *digests,
-        entry.run_id,
-        entry.who,
-        entry.reason,
-    )
+    reason = textwrap.shorten(entry.reason, LONGEST_REASON, placeholder=" …")
+    return (mark, number, entry.at[:19], entry.kind, entry.version or "-", *digests, entry.run_id, entry.who, reason)

@@ -77,7 +77,7 @@ def _target(entries: list[Entry], to: str) -> Entry:
     if len(standing) < 2:
         first = standing[-1]
         raise PipelineError(
-            f"There is no previous champion: version {first.version} ({first.to_digest[:12]}) is the first."
+            f"There is no previous champion: none stood before version {first.version} ({first.to_digest[:12]})."
         )
     return standing[-2]
 

@@ -8,7 +8,6 @@ from typing import Any
 from pipeline.model.bundle import Bundle
 from pipeline.register.lineage import Lineage
 
-FIGURE = ("model", "metric", "slice")
 RECIPE = ("recipe", "recall", "difference", "p50_ms", "p99_ms", "bytes", "verdict", "reason")
 
 
@@ -36,13 +35,17 @@ def _data(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
 
 def _accuracy(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     yield "\n## Accuracy on validation, before compression\n"
-    yield "With intervals by a bootstrap over users. The gate opens the test and adds its own record.\n"
-    rows = [[*(str(row[c]) for c in FIGURE), _with_interval(row), _shown(row["n"])] for row in lineage.figures]
-    yield from _table((*FIGURE, "value", "n"), rows)
+    yield "With intervals by a bootstrap over users; `judged` is what the shop's metric counts. Every other slice is in"
+    yield "`records/metrics.json`. The gate opens the test and adds its own record.\n"
+    figures = {(row["metric"], row["slice"], row["model"]): row for row in lineage.figures}
+    models = list(dict.fromkeys(model for _, _, model in figures))
+    lines = [line for line in dict.fromkeys(key[:2] for key in figures) if line[1].startswith("judged")]
+    rows = [[*line, *(_with_interval(figures.get((*line, model))) for model in models)] for line in lines]
+    yield from _table(("metric", "slice", *models), rows)
 
 
-def _with_interval(row: Mapping[str, Any]) -> str:
-    return _shown({"mean": row["value"], "low": row["low"], "high": row["high"]})
+def _with_interval(row: Mapping[str, Any] | None) -> str:
+    return "-" if row is None else _shown({"mean": row["value"], "low": row["low"], "high": row["high"]})
 
 
 def _recipes(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
@@ -63,7 +66,7 @@ def _limits(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
 def _origin(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     yield "\n## Where it comes from\n"
     keys = {stage: key for stage, key in lineage.keys.items() if "/" not in stage}
-    parts = len(lineage.keys) - len(keys)
+    days = sum(stage.startswith("ingest/") for stage in lineage.keys)
     rows = [
         ("run", lineage.run_id),
         ("days", lineage.days),
@@ -71,7 +74,7 @@ def _origin(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
         ("commit", lineage.commit or "-"),
     ]
     yield from _table(
-        ("what", "which"), [*rows, *((f"{s} key", k) for s, k in keys.items()), ("ingested days", str(parts))]
+        ("what", "which"), [*rows, *((f"{s} key", k) for s, k in keys.items()), ("ingested days", str(days))]
     )
 
 

@@ -15,7 +15,12 @@ from pipeline.model.bundle import Bundle
 
 STAGES = ("ingest", "validate", "prepare", "train", "optimize")
 PLOTS = (("train", "curves.svg"), ("optimize", "pareto.svg"))
-RECORDS = (("prepare", "split.json"), ("optimize", "recipes.json"), ("optimize", "choice.json"))
+RECORDS = (
+    ("prepare", "split.json"),
+    ("train", "metrics.json"),
+    ("optimize", "recipes.json"),
+    ("optimize", "choice.json"),
+)
 
 
 @dataclass(frozen=True)

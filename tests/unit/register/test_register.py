@@ -113,7 +113,7 @@ def test_a_silent_mlflow_is_one_sentence_naming_it(settings: Settings, tiny_bund
 def test_the_card_shows_intervals_recipes_and_the_datas_end(settings: Settings, tiny_bundle: Path) -> None:
     run = make_night(settings, tiny_bundle, "2024-05-01")
     card = write_card(trace(run), bundle_of(run))
-    assert "| two_tower | recall@20 | judged | 0.25 [0.2, 0.3] | 40 |" in card
+    assert "| recall@20 | judged | 0.25 [0.2, 0.3] | 0.1 [0.05, 0.15] |" in card
     assert "| test_int8 | 0.24 [0.19, 0.29] | - | 0.5 | 1 | - | chosen | - |" in card
     assert "nothing after 2024-05-01T00:00:00+00:00 was seen" in card
     assert bundle_of(run).digest in card
