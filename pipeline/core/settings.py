@@ -89,7 +89,10 @@ class Prepare(Section):
     max_test_days: int = Field(7, ge=1, description="Most of the newest days the test may take.")
     min_test_queries: int = Field(1000, ge=1, description="The test grows day by day until it holds so many queries.")
     validation_days: int = Field(7, ge=1, description="Days before the test that early stopping and recipe choice see.")
-    history_length: int = Field(30, ge=1, le=512, description="How many of the last events a query carries.")
+    history_length: int = Field(30, ge=1, le=512, description="How many of the last events the query tower reads.")
+    query_events: int = Field(
+        1000, ge=1, description="How many of the last events an evaluation query carries, so that all seen is excluded."
+    )
     min_item_events: int = Field(1, ge=1, description="Items with fewer training events stay out of the vocabulary.")
     answer_minutes: int = Field(30, ge=1, description="A view, cart or purchase this soon after a search answers it.")
     max_evaluation_queries: int = Field(
@@ -113,6 +116,7 @@ class Train(Section):
     id_dropout: float = Field(0.1, ge=0, lt=1, description="Share of ids hidden, so new items live by content.")
     title_share: float = Field(0.1, ge=0, le=1, description="Share asked for by title: teaches the text query.")
     next_visit_share: float = Field(0.5, ge=0, le=1, description="Share of targets told from earlier visits alone.")
+    half_life_days: float = Field(90.0, ge=0, description="A target so much older counts half; 0 counts all alike.")
     visit_pause_minutes: float = Field(30.0, gt=0, description="A longer pause between two events begins a new visit.")
     patience_epochs: int = Field(2, ge=1, description="Epochs without a better validation recall before stopping.")
     checkpoint_seconds: float = Field(30.0, ge=0, description="Least time between checkpoints.", json_schema_extra=FREE)

@@ -56,14 +56,16 @@ class _Candidate:
     search: int = -1
 
 
-def draw_queries(evidence: Evidence, period: Period, history_length: int, most: int) -> list[EvaluationQuery]:
+def draw_queries(evidence: Evidence, period: Period, events: int, most: int) -> list[EvaluationQuery]:
     """Returns at most so many queries of the period, drawn evenly, in the order of time, actor, kind, text.
+
+    Each carries its last `events` events; the query tower reads fewer, the rest are known as seen.
 
     Who is drawn hangs on the query's own words alone, so another day's log does not reshuffle the draw.
     """
     drawn: list[EvaluationQuery] = []
     for candidate in _shuffled(evidence.log, [*_people(evidence, period), *_searches(evidence, period)]):
-        query = _query(evidence, period, candidate, history_length)
+        query = _query(evidence, period, candidate, events)
         if query is not None:
             drawn.append(query)
         if len(drawn) == most:
@@ -94,7 +96,7 @@ def _shuffled(log: Log, candidates: Sequence[_Candidate]) -> list[_Candidate]:
     return [candidates[n] for n in order]
 
 
-def _query(evidence: Evidence, period: Period, candidate: _Candidate, length: int) -> EvaluationQuery | None:
+def _query(evidence: Evidence, period: Period, candidate: _Candidate, events: int) -> EvaluationQuery | None:
     rows = evidence.rows_of(candidate.actor)
     if candidate.kind == "search":
         cut, text = int(evidence.log.time_us[candidate.search]), int(evidence.log.query[candidate.search])
@@ -112,7 +114,7 @@ def _query(evidence: Evidence, period: Period, candidate: _Candidate, length: in
     # An item someone bought and sent back is not new to them, so what was cancelled counts here.
     new = targets[~np.isin(targets, evidence.log.item[before])]
     first = int(evidence.log.time_us[met].min())
-    return EvaluationQuery(candidate.kind, candidate.actor, text, cut, history[-length:], targets, new, first)
+    return EvaluationQuery(candidate.kind, candidate.actor, text, cut, history[-events:], targets, new, first)
 
 
 def _cut(evidence: Evidence, period: Period, rows: np.ndarray) -> int | None:

@@ -69,7 +69,7 @@ def _cut(evidence: Evidence, days: Sequence[date], wanted: Prepare, timezone: st
 
 def _draw(evidence: Evidence, period: tuple[datetime, datetime], wanted: Prepare) -> list[EvaluationQuery]:
     start, end = map(microseconds, period)
-    return draw_queries(evidence, Period(start, end), wanted.history_length, wanted.max_evaluation_queries)
+    return draw_queries(evidence, Period(start, end), wanted.query_events, wanted.max_evaluation_queries)
 
 
 def _counts(log: Log, training: Training, queries: Mapping[str, Sequence[EvaluationQuery]]) -> dict[str, int]:

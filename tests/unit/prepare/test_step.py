@@ -133,7 +133,7 @@ def test_events_of_one_moment_are_never_parted_into_history_and_target(settings:
 
 
 def test_history_carries_the_last_events_but_new_targets_know_all_of_them(settings: Settings) -> None:
-    short = load([f"store.root={settings.store.root}", "prepare.history_length=1"])
+    short = load([f"store.root={settings.store.root}", "prepare.query_events=1"])
     run = load_days(short, shop())
     step.run(short, run)
     first = table(run, "validation")[0]
