@@ -106,7 +106,7 @@ class Train(Section):
     dim: int = Field(64, ge=4, le=512, description="Length of query and item vectors.")
     hidden_units: int = Field(128, ge=8, le=4096, description="Width of each tower's hidden layer.")
     text_buckets: int = Field(8192, ge=64, description="Hash buckets for words and character n-grams.")
-    epochs: int = Field(8, ge=0, le=500, description="Passes over the training targets.")
+    epochs: int = Field(5, ge=0, le=500, description="Passes over the training targets.")
     batch_size: int = Field(1024, ge=8, description="Targets a step, all replicas together.")
     learning_rate: float = Field(2e-3, gt=0, description="Adam's peak rate.")
     temperature: float = Field(0.07, gt=0, description="Scores are divided by this before the softmax.")

@@ -1,7 +1,8 @@
 """Both towers as functional tf_keras models, so that TF-MOT can prune and quantize their Dense layers.
 
-Only `hidden` and `output` are Dense; everything before them is table look-ups and weighted sums, everything after is
-`UnitLength`. Annotate those two for pruning or quantization, inside `layer_scope()`.
+Only `hidden` and `output` are Dense; everything before them is table look-ups and weighted sums. What the Dense layers
+give is added to the plain sum of what was looked up, so that they learn what a mean of embeddings cannot say; then the
+vector is brought to unit length. Annotate those two for pruning or quantization, inside `layer_scope()`.
 
 Shapes: B batch, L history length, W text length, C category levels, D dim, H heads.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.model.config import TowerConfig
@@ -30,6 +32,23 @@ class AttentionPooling(layers.Layer):
         weights_BLH = tf.nn.softmax(logits_BLH - (1.0 - mask_BL1) * 1e4, axis=1) * mask_BL1
         pooled_BHD = tf.matmul(weights_BLH, values_BLD, transpose_a=True)
         return tf.reshape(pooled_BHD, [-1, logits_BLH.shape[-1] * values_BLD.shape[-1]])
+
+
+@keras.saving.register_keras_serializable("pipeline")
+class HeadMean(layers.Layer):
+    """Averages the heads' sums."""
+
+    def __init__(self, heads: int, **given: Any) -> None:
+        super().__init__(**given)
+        self.heads = heads
+
+    def call(self, pooled: tf.Tensor) -> tf.Tensor:
+        """Takes [B, H * D], returns [B, D]."""
+        pooled_BHD = tf.reshape(pooled, [-1, self.heads, pooled.shape[-1] // self.heads])
+        return tf.reduce_mean(pooled_BHD, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "heads": self.heads}
 
 
 @keras.saving.register_keras_serializable("pipeline")
@@ -74,7 +93,7 @@ class Tables:
 
 def layer_scope() -> AbstractContextManager[None]:
     """Returns the scope in which Keras can rebuild these layers from a configuration."""
-    known = (AttentionPooling, PlaceBias, UnitLength)
+    known = (AttentionPooling, HeadMean, PlaceBias, UnitLength)
     return keras.utils.custom_object_scope({layer.__name__: layer for layer in known})
 
 
@@ -93,8 +112,12 @@ def build_query_tower(config: TowerConfig, tables: Tables | None = None) -> kera
     events_BLD = layers.Add(name="events")([tables.item(items_BL), _types(config.dim, "type_table")(types_BL)])
     logits_BLH = PlaceBias(name="recency")(_salience(config, items_BL, types_BL))
     history_BHD = AttentionPooling(name="history")([events_BLD, logits_BLH, items_BL])
-    joined = layers.Concatenate(name="query_features")([history_BHD, tables.pool_text(text_BW, "query_words")])
-    return keras.Model([items_BL, types_BL, text_BW], _head(config, joined), name="query_tower")
+    text_BD = tables.pool_text(text_BW, "query_words")
+    plain_BD = layers.Add(name="plain_query")(
+        [HeadMean(config.history_heads, name="history_mean")(history_BHD), text_BD]
+    )
+    joined = layers.Concatenate(name="query_features")([history_BHD, text_BD])
+    return keras.Model([items_BL, types_BL, text_BW], _head(config, joined, plain_BD), name="query_tower")
 
 
 def _salience(config: TowerConfig, items_BL: tf.Tensor, types_BL: tf.Tensor) -> tf.Tensor:
@@ -117,17 +140,17 @@ def build_item_tower(config: TowerConfig, tables: Tables | None = None) -> keras
     category_table = layers.Embedding(config.category_buckets + 1, config.content_dim, name="category_table")
     brand_table = layers.Embedding(config.brand_buckets + 1, config.content_dim, name="brand_table")
     price_table = layers.Embedding(len(config.price_edges) + 2, config.content_dim, name="price_table")
-    parts = [
-        tables.item(item_B),
-        layers.Flatten(name="category_path")(category_table(category_BC)),
-        brand_table(brand_B),
-        tables.pool_text(title_BW, "title_words"),
-        price_table(price_B),
-    ]
+    id_BD, title_BD = tables.item(item_B), tables.pool_text(title_BW, "title_words")
+    path = layers.Flatten(name="category_path")(category_table(category_BC))
+    parts = [id_BD, path, brand_table(brand_B), title_BD, price_table(price_B)]
     joined = layers.Concatenate(name="item_features")(parts)
-    return keras.Model([item_B, category_BC, brand_B, title_BW, price_B], _head(config, joined), name="item_tower")
+    plain_BD = layers.Add(name="plain_item")([id_BD, title_BD])
+    inputs = [item_B, category_BC, brand_B, title_BW, price_B]
+    return keras.Model(inputs, _head(config, joined, plain_BD), name="item_tower")
 
 
-def _head(config: TowerConfig, joined: tf.Tensor) -> tf.Tensor:
+def _head(config: TowerConfig, joined: tf.Tensor, plain_BD: tf.Tensor) -> tf.Tensor:
+    """Adds two Dense layers' answer to the plain sum, and brings it to unit length."""
     hidden = layers.Dense(config.hidden_units, activation="relu", name="hidden")(joined)
-    return UnitLength(name="unit_length")(layers.Dense(config.dim, name="output")(hidden))
+    learnt_BD = layers.Dense(config.dim, name="output")(hidden)
+    return UnitLength(name="unit_length")(layers.Add(name="sum")([learnt_BD, plain_BD]))

@@ -28,6 +28,7 @@ class Examples:
         firsts_T: int64, where its sequence begins.
         moments_T: int64, the first event of the target's very moment: what is bought at once does not tell itself.
         visits_T: int64, where its visit begins: no longer pause between there and the target.
+        weights_T: float32, mean 1, how much each target counts.
         title_n1W, text_QW: int32, encoded titles by item index, and searches.
     """
 
@@ -38,6 +39,7 @@ class Examples:
     firsts_T: np.ndarray
     moments_T: np.ndarray
     visits_T: np.ndarray
+    weights_T: np.ndarray
     title_n1W: np.ndarray
     text_QW: np.ndarray
 
@@ -53,6 +55,7 @@ class Examples:
             starts_N[places_T],
             _run_starts(prepared, starts_N, 0)[places_T],
             _run_starts(prepared, starts_N, settings.visit_pause_minutes * 60)[places_T],
+            _weights(prepared.times_N[places_T], settings.half_life_days),
             title_n1W,
             encode_texts(prepared.queries, config.text_length, config.text_buckets),
         )
@@ -70,8 +73,8 @@ class Examples:
         """Returns the inputs of one step.
 
         Returns: int32 `history_items`, `history_types` [B, L], `query_text` [B, W], `targets` [B] item indices,
-            `uniform` [M] item indices, and bool `target_known` [B], `uniform_known` [M]: false where the item tower
-            sees an item as new.
+            `uniform` [M] item indices; float32 `weight` [B] with mean 1 over an epoch; bool `target_known` [B],
+            `uniform_known` [M]: false where the item tower sees an item as new.
         """
         size, settings = self.settings.batch_size, self.settings
         draw = np.random.default_rng([settings.seed, DRAWS, epoch, step])
@@ -86,6 +89,7 @@ class Examples:
             "history_types": types_BL,
             "query_text": text_BW,
             "targets": targets_B,
+            "weight": self.weights_T[chosen_B],
             "uniform": uniform_M,
             "target_known": self._known(draw, targets_B),
             "uniform_known": self._known(draw, uniform_M),
@@ -121,6 +125,14 @@ class Examples:
         """Hides some ids, so that the tower learns to place an item by its content; unsold items always."""
         seen = self.prepared.probability_n1[items] > 0
         return seen & (draw.random(len(items)) >= self.settings.id_dropout)
+
+
+def _weights(times_T: np.ndarray, half_life_days: float) -> np.ndarray:
+    """Returns float32 [T], mean 1: a target one half-life older counts half as much."""
+    if not half_life_days:
+        return np.ones(len(times_T), np.float32)
+    weights_T = 0.5 ** ((times_T.max() - times_T) / (half_life_days * 86_400))
+    return (weights_T / weights_T.mean()).astype(np.float32)
 
 
 def _sequence_starts(prepared: Prepared) -> np.ndarray:

@@ -125,7 +125,7 @@ class Trainer:
         losses_b = sampled_softmax(
             queries_bD, candidates_CD, part["targets"], items_C, place_b, draws_C, self.settings.temperature
         )
-        return tf.reduce_sum(losses_b) / size
+        return tf.reduce_sum(losses_b * part["weight"]) / size
 
     def _gather(self, targets: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()

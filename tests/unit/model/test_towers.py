@@ -13,6 +13,7 @@ from pipeline.model.keras import keras, tf
 from pipeline.model.towers import (
     DENSE_LAYERS,
     AttentionPooling,
+    HeadMean,
     build_item_tower,
     build_query_tower,
     build_towers,
@@ -105,3 +106,7 @@ def test_tf_mot_prunes_and_quantizes_the_dense_layers() -> None:
         DENSE_LAYERS
     )
     assert quantized(query_inputs()).shape == (3, 8)
+
+
+def test_heads_are_averaged() -> None:
+    assert HeadMean(2)(np.array([[1.0, 2.0, 3.0, 6.0]], np.float32)).numpy().tolist() == [[2.0, 4.0]]

@@ -110,3 +110,17 @@ def test_ids_are_hidden_as_often_as_the_setting_says() -> None:
     known = batch["uniform_known"][batch["uniform"] != 7]
     # About 3,430 draws: .25 hidden, give or take five standard errors of .0074.
     assert abs((~known).mean() - 0.25) < 0.037
+
+
+def test_older_targets_count_less_and_the_mean_is_one() -> None:
+    # Targets at 0, 1 h, 1 h 10 min and 1 min; with a half-life of an hour, ages 70, 10, 0 and 69 minutes.
+    raw = 0.5 ** (np.array([70, 10, 0, 69]) / 60)
+    settings = SETTINGS.model_copy(update={"half_life_days": 1 / 24})
+    weights = Examples.build(PREPARED, CONFIG, settings, TITLES).weights_T
+    assert np.allclose(weights, raw / raw.mean())
+    assert np.isclose(weights.mean(), 1.0)
+
+
+def test_without_a_half_life_all_targets_count_alike() -> None:
+    examples = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update={"half_life_days": 0}), TITLES)
+    assert examples.weights_T.tolist() == [1.0] * 4
