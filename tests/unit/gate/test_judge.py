@@ -199,6 +199,17 @@ def test_a_small_slice_is_reported_not_judged():
     assert (found.verdict, found.reason) == ("reported", "Only 40 queries, 50 are needed to judge it.")
 
 
+@pytest.mark.parametrize(("others", "verdict"), [(1, "fail"), (2, "pass")])
+def test_the_more_slices_are_looked_at_the_stronger_the_proof_must_be(others, verdict):
+    # The shop risks a tenth .1 * .5 = .05. Lost is .07, two standard errors more: p = .0228. Holm: * 2 = .046, * 3 = .068.
+    def row(name: str, lost: float) -> Evidence:
+        return Evidence(name, 500, challenger=0.5 - lost, champion=0.5, difference=Interval(-lost, -1, 1, 0.01, 500))
+
+    rows = [row("harmed", 0.07), *(row(f"other {n}", 0.0) for n in range(others))]
+    found = [f for f in judge({"recall_slice": rows}, LIMITS, True) if f.gate == "slice"]
+    assert (found[0].slice, found[0].verdict) == ("harmed", verdict)
+
+
 # Baselines and the first model.
 
 
