@@ -201,7 +201,7 @@ def test_a_small_slice_is_reported_not_judged():
 
 @pytest.mark.parametrize(("others", "verdict"), [(1, "fail"), (2, "pass")])
 def test_the_more_slices_are_looked_at_the_stronger_the_proof_must_be(others, verdict):
-    # The shop risks a tenth .1 * .5 = .05. Lost is .07, two standard errors more: p = .0228. Holm: * 2 = .046, * 3 = .068.
+    # A tenth of .5, so .05, may be lost. Lost is .07, two standard errors more: p = .0228; times 2 .046, times 3 .068.
     def row(name: str, lost: float) -> Evidence:
         return Evidence(name, 500, challenger=0.5 - lost, champion=0.5, difference=Interval(-lost, -1, 1, 0.01, 500))
 
