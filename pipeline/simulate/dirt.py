@@ -84,10 +84,11 @@ def spoilt(
     return made, counts
 
 
-def robots(renderer: Renderer, wanted: float, random: np.random.Generator) -> tuple[list[bytes], int]:
+def robots(renderer: Renderer, part: int, wanted: float, random: np.random.Generator) -> tuple[list[bytes], int]:
     """Returns the rows of sessions that leaf through the catalogue faster than anybody can look.
 
     Args:
+        part: of the day, so that no two robots share a session.
         wanted: mean number of rows; sessions are whole, so that small shops meet a robot on some days only.
     """
     sessions = int(random.poisson(wanted * ROBOT_SHARE / ROBOT_EVENTS))
@@ -98,5 +99,7 @@ def robots(renderer: Renderer, wanted: float, random: np.random.Generator) -> tu
         for n in range(ROBOT_EVENTS):
             time = renderer.time_text(int(begin) + n // ROBOT_VIEWS_A_SECOND)
             item = (int(first) + n) % len(items)
-            made.append(f"{time},,robot{renderer.day:%Y%m%d}x{number},view,{items[item]},,{prices[item]},".encode())
+            made.append(
+                f"{time},,robot{renderer.day:%Y%m%d}x{part}x{number},view,{items[item]},,{prices[item]},".encode()
+            )
     return made, len(made)

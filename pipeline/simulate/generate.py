@@ -72,8 +72,7 @@ def _write_events(shop: Shop, day: date, renderer: Renderer, file: BinaryIO) -> 
     types: Counter[str] = Counter()
     dirt: Counter[str] = Counter({kind.name: 0 for kind in KINDS} | {"robot": 0})
     for part, events in enumerate(visits_of(shop, day)):
-        random = stream(shop.settings.seed, day, DIRT_STREAM + part)
-        lines, spoils = _with_dirt(shop, events, renderer, random)
+        lines, spoils = _with_dirt(shop, events, renderer, part)
         for first in range(0, len(lines), LINES_A_WRITE):
             file.write(b"\n".join(lines[first : first + LINES_A_WRITE]) + b"\n")
         kinds = np.bincount(events.kind, minlength=len(TYPES))
@@ -82,15 +81,14 @@ def _write_events(shop: Shop, day: date, renderer: Renderer, file: BinaryIO) -> 
     return _truth(day, types, dirt)
 
 
-def _with_dirt(
-    shop: Shop, events: Events, renderer: Renderer, random: np.random.Generator
-) -> tuple[list[bytes], dict[str, int]]:
+def _with_dirt(shop: Shop, events: Events, renderer: Renderer, part: int) -> tuple[list[bytes], dict[str, int]]:
     """Returns clean and spoilt lines in one order, and how many of each kind were spoilt."""
+    random = stream(shop.settings.seed, renderer.day, DIRT_STREAM + part)
     lines = renderer.lines(events)
     share = shop.settings.dirt_share
     wanted = len(lines) * share / (1 - share)
     made, counts = spoilt(lines, np.flatnonzero(events.kind != SEARCH), wanted, random)
-    automatic, robot_rows = robots(renderer, wanted, random)
+    automatic, robot_rows = robots(renderer, part, wanted, random)
     dirty = made + automatic
     random.shuffle(dirty)
     where = np.sort(random.integers(0, len(lines) + 1, len(dirty)))

@@ -80,7 +80,8 @@ def _digest_of_version(path: Path, modified_ns: int, size_bytes: int) -> str:
 
 
 def _find_objects(source: str, pattern: str) -> list[RawFile]:
-    bucket, prefix = _parted(source.rstrip("/") + "/")
+    bucket, prefix = _parted(source)
+    prefix = f"{prefix.rstrip('/')}/" if prefix else ""
     plain = prefix + pattern[: min((pattern.find(c) for c in _WILDCARDS if c in pattern), default=len(pattern))]
     found: list[RawFile] = []
     with _speaking_to(source):

@@ -15,6 +15,7 @@ from pipeline.core.schema import CATALOGUE, EVENT, QUARANTINE
 from pipeline.core.settings import Secrets, Simulate
 from pipeline.ingest import writing
 from pipeline.ingest.people import fingerprint
+from pipeline.simulate import visits
 from pipeline.simulate.generate import simulate
 
 SHOP = Simulate(events_per_day=3000, users=200, items=300, dirt_share=0.15, seed=5)
@@ -52,6 +53,16 @@ def test_what_ingest_finds_in_generated_logs_is_the_truth(generated) -> None:
         ]
         robots += dirt["robot"]
     assert robots > 0
+
+
+def test_a_day_generated_in_many_chunks_tells_the_truth_too(source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visits, "SESSIONS_A_CHUNK", 100)
+    source.set(profile="generated")
+    busy = SHOP.model_copy(update={"events_per_day": 9000})
+    (truth,) = simulate(busy, Days.parse("2026-01-05"), source.folder)
+    counts = source.ingest().counts
+    assert truth["outcomes"]["robot"] >= 2 * 120  # two robots or more
+    assert {name: counts[name] for name in truth["outcomes"]} == truth["outcomes"]
 
 
 def test_files_have_the_canonical_columns_and_order(generated) -> None:
