@@ -9,6 +9,7 @@ from typing import Literal
 import ibis
 import ibis.expr.types as ir
 
+from pipeline.core.errors import UsageError
 from pipeline.core.schema import EVENT
 from pipeline.core.settings import Ingest
 from pipeline.ingest.batches import patterns
@@ -150,14 +151,24 @@ OTHER_DAY = Rule(
 
 
 def rules_of(profile: Profile) -> tuple[Rule, ...]:
-    """Returns every rule in the order they are tried; the profile's exclusions come right after exact duplicates."""
+    """Returns every rule in the order they are tried; the profile's exclusions come right after exact duplicates.
+
+    Raises: UsageError: an exclusion is called like another rule.
+    """
     excluded = [
         Rule(p.name, "excluded", lambda t, _, n=n: t[f"seen_{n}"], f"{p.column} matches `{p.matches}`.")
         for n, p in enumerate(patterns(profile))
         if isinstance(p, Exclusion)
     ]
     robots = (TOO_FAST,) if profile.events.judge_robots else ()
-    return (TORN, REPEATED, *excluded, *ROW_RULES, ECHOED, *robots, OTHER_DAY)
+    rules = (TORN, REPEATED, *excluded, *ROW_RULES, ECHOED, *robots, OTHER_DAY)
+    names = [rule.name for rule in rules]
+    for rule in excluded:
+        if names.count(rule.name) > 1:
+            raise UsageError(
+                f"The source profile's exclusion {rule.name} has the name of another rule; give it its own."
+            )
+    return rules
 
 
 def judge(rows: ir.Table, rules: Sequence[Rule], limits: Ingest) -> ir.Table:

@@ -64,3 +64,10 @@ def test_the_calendar_knows_weekdays_days_and_ranges() -> None:
     assert calendar.closed(date(2011, 1, 1))  # within a range
     assert calendar.closed(date(2011, 4, 29))  # a single day
     assert not calendar.closed(date(2011, 12, 9))
+
+
+def test_an_exclusion_may_not_be_called_like_a_rule(source, own_profile) -> None:
+    own_profile("name: no_goods", "name: torn")
+    source.write()
+    with pytest.raises(UsageError, match="exclusion torn has the name of another rule"):
+        source.ingest()
