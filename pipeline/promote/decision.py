@@ -51,9 +51,10 @@ class Decision:
         return decision
 
     def _is_whole(self) -> bool:
-        named = (self.digest, self.version, self.data_end, self.sentence, self.champion_sequence)
-        rows = [(gate["gate"], gate["verdict"]) for gate in self.gates]
-        return (self.raw["schema_version"], self.outcome in OUTCOMES) == (SCHEMA_VERSION, True) and bool(named or rows)
+        """Tells whether its words are known; raises where a field is missing, before anything is done by it."""
+        _ = (self.digest, self.version, self.data_end, self.sentence, self.champion_digest, self.champion_sequence)
+        _ = [(gate["gate"], gate["verdict"]) for gate in self.gates], self.moves_nothing, self.facts()
+        return self.raw["schema_version"] == SCHEMA_VERSION and self.outcome in OUTCOMES
 
     @property
     def outcome(self) -> str:
