@@ -17,7 +17,8 @@ from stack.terminal import View
 STEP_LOGGER = "pipeline.step"
 # What TensorFlow's C++ says before anybody can tell it to be quiet, and MLflow's pointers to pages named at the end.
 NOISE = re.compile(
-    r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:\d\d|INFO: Created TensorFlow Lite|🏃 View run|🧪 View exp"
+    r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:\d\d|INFO: Created TensorFlow Lite"
+    r"|🏃 View run|🧪 View experiment"
 )
 
 
