@@ -11,7 +11,7 @@ export AIRFLOW_PORT MLFLOW_PORT SERVE_PORT
 shop = $(if $(SOURCE),--source "$(SOURCE)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(ROOT),--root "$(ROOT)")
 night = $(shop) $(if $(DAYS),--days "$(DAYS)") $(foreach word,$(SET),--set "$(word)")
 
-.PHONY: help setup nightly up down status test lint requirements clean
+.PHONY: help setup nightly up down status test lint docs requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -44,6 +44,9 @@ test: $(SETUP) lint ## style, floors, and every test that needs no outside servi
 lint: $(SETUP) ## style and floors
 	$(PYTHON) -m ruff check .
 	.venv/bin/lint-imports
+
+docs: $(SETUP) ## writes the reference pages that are made from code
+	@$(PYTHON) docs/reference/generate.py
 
 requirements: $(SETUP) ## compiles requirements.txt from setup.cfg
 	UV_CUSTOM_COMPILE_COMMAND='make requirements' .venv/bin/uv pip compile setup.cfg --extra test --python-version 3.11 --output-file requirements.txt --quiet
