@@ -1,0 +1,159 @@
+"""One shared stack: the real scheduler, MLflow and server, on a mini shop in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.core.run import Layout, run_id_from
+from stack.embedded import Stack
+
+CODE = Path(__file__).resolve().parents[2]
+INGEST, RETRAIN = "ingest_behaviour_logs", "retrain_two_tower"
+HISTORY = "2026-01-01..2026-01-12"
+
+MINI_SHOP = {
+    "SIMULATE__EVENTS_PER_DAY": "1500",
+    "SIMULATE__USERS": "500",
+    "SIMULATE__ITEMS": "250",
+    "PREPARE__VALIDATION_DAYS": "2",
+    "PREPARE__MAX_TEST_DAYS": "2",
+    "PREPARE__MIN_TEST_QUERIES": "200",
+    "TRAIN__EPOCHS": "5",
+    "TRAIN__BATCH_SIZE": "256",
+    "TRAIN__DIM": "32",
+    "OPTIMIZE__LATENCY_REQUESTS": "100",
+    "OPTIMIZE__MAX_P99_MS": "1000",
+    # The statistics of the gates are tested on samples; here they only must not depend on luck or a quiet machine.
+    "GATE__MAX_MARGIN": "0.6",
+    "GATE__MAX_P99_MS": "5000",
+    "GATE__MAX_LATENCY_RATIO": "50",
+    "GATE__LATENCY_REQUESTS": "100",
+    "GATE__MIN_QUERIES": "50",
+}
+
+
+@dataclass
+class Shop:
+    """The mini shop and the stack that works for it."""
+
+    stack: Stack
+
+    @property
+    def root(self) -> Path:
+        return self.stack.places.root
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.root)
+
+    @property
+    def source(self) -> Path:
+        return self.root / "source"
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs `python -m pipeline …` on this shop, as its tasks do."""
+        environment = self.stack.pipeline_environment()
+        line = [sys.executable, "-m", "pipeline", *words]
+        return subprocess.run(line, cwd=CODE, env=environment, capture_output=True, text=True)
+
+    def generate(self, days: str) -> None:
+        done = self.command("simulate", "--days", days, "--to", str(self.source))
+        assert done.returncode == 0, done.stderr
+
+    def ingest(self, days: str, settings: Mapping[str, Any] | None = None) -> tuple[str, str]:
+        """Returns the ingest run's id and the state it ended in."""
+        conf = {"days": days, "settings": dict(settings or {})}
+        run_id = self.stack.trigger(INGEST, conf, days.rpartition("..")[2] or days)
+        return run_id, self.stack.wait(INGEST, run_id)
+
+    def night(self, days: str, settings: Mapping[str, Any] | None = None) -> Night:
+        """Lives through one night: logs arrive, are ingested, and what their asset starts runs to its end."""
+        self.generate(days)
+        ingest_id, state = self.ingest(days, settings)
+        assert state == "success", self.stack.task_states(INGEST, ingest_id)
+        retrain_id = self.stack.run_started_by(ingest_id)
+        return Night(self, retrain_id, self.stack.wait(RETRAIN, retrain_id))
+
+    def retrain(self, conf: Mapping[str, Any], day: str) -> str:
+        return self.stack.trigger(RETRAIN, conf, day)
+
+    def ledger(self) -> list[dict[str, Any]]:
+        from pipeline.core import settings
+        from pipeline.store.ledger import Ledger
+
+        store = settings.load([f"store.root={self.root}"]).store
+        return [entry.to_dict() for entry in Ledger.open(store).verify()]
+
+    def champion(self) -> str:
+        """Returns the digest the pointer names."""
+        return json.loads(self.layout.pointer.read_text())["digest"]
+
+    def served(self) -> str:
+        """Returns the digest the server says it serves."""
+        return self.ask("GET", "/v1/model").json()["bundle_digest"]
+
+    def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        return httpx.request(method, self.stack.urls["serve"] + path, json=body, trust_env=False, timeout=30)
+
+
+@dataclass
+class Night:
+    """A retrain that has ended."""
+
+    shop: Shop
+    dag_run_id: str
+    state: str
+
+    @property
+    def folder(self) -> Path:
+        return self.shop.layout.runs / run_id_from(self.dag_run_id)
+
+    @property
+    def decision(self) -> dict[str, Any]:
+        return json.loads((self.folder / "decision" / "decision.json").read_text())
+
+    @property
+    def tasks(self) -> dict[str, str | None]:
+        return self.shop.stack.task_states(RETRAIN, self.dag_run_id)
+
+    def report(self, task: str) -> dict[str, Any]:
+        report = self.shop.stack.report(RETRAIN, self.dag_run_id, task)
+        assert report is not None, self.tasks
+        return report
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    root = tmp_path_factory.mktemp("shop")
+    environment = {f"PIPELINE_{name}": value for name, value in MINI_SHOP.items()}
+    named = {"source": str(root / "source"), "profile": "generated"}
+    with Stack(root, environment, named) as stack:
+        yield Shop(stack)
+
+
+@pytest.fixture(scope="session")
+def first_night(shop: Shop) -> Night:
+    return shop.night(HISTORY)
+
+
+@pytest.fixture(scope="session")
+def worse_night(shop: Shop, first_night: Night) -> Night:
+    """A night whose model learned nothing."""
+    assert first_night.state == "success"
+    return shop.night("2026-01-13", {"train.learning_rate": 1e-9, "train.epochs": 1})
+
+
+@pytest.fixture(scope="session")
+def second_promotion(shop: Shop, worse_night: Night) -> Night:
+    """A night as good as the first."""
+    assert worse_night.state == "success"
+    return shop.night("2026-01-14")
