@@ -55,7 +55,9 @@ class Ingest(Section):
     source: str = Field("", description="Folder or s3:// prefix of the raw logs.", json_schema_extra=FREE)
     profile: str = Field("generated", description="Name of a shipped source profile, or path of one's own.")
     duplicate_window_seconds: int = Field(1, ge=0, description="The same event again within so long is one event.")
-    max_late_days: int = Field(30, ge=0, description="Rows older than so many days before their file's day are refused.")
+    max_late_days: int = Field(
+        30, ge=0, description="Rows older than so many days before their file's day are refused."
+    )
     min_price: float = Field(0.0, ge=0, description="Least price of a piece.")
     max_price: float = Field(1_000_000.0, gt=0, description="Most a piece may cost.")
     max_quantity: int = Field(1_000_000, ge=1, description="Most pieces one row may move.")
@@ -64,7 +66,9 @@ class Ingest(Section):
     quarantine_warn_share: float = Field(0.01, ge=0, le=1, description="Share of refused rows that is worth a warning.")
     quarantine_fail_share: float = Field(0.2, ge=0, le=1, description="Share of refused rows that fails the day.")
     quarantine_min_rows: int = Field(20, ge=0, description="Fewer refused rows than this never fail a day.")
-    memory_mb: int = Field(1024, ge=128, description="Memory of the engine; more spills to disk.", json_schema_extra=FREE)
+    memory_mb: int = Field(
+        1024, ge=128, description="Memory of the engine; more spills to disk.", json_schema_extra=FREE
+    )
 
 
 class Validate(Section):
@@ -134,7 +138,9 @@ class Optimize(Section):
     max_recall_loss: float = Field(
         0.01, ge=0, le=1, description="Most recall@k a recipe may lose, relative to float32."
     )
-    max_p99_ms: float = Field(20.0, gt=0, description="Budget for tower and index together, p99 of one thread's CPU time.")
+    max_p99_ms: float = Field(
+        20.0, gt=0, description="Budget for tower and index together, p99 of one thread's CPU time."
+    )
     max_bundle_mb: float = Field(2000.0, gt=0, description="Budget for the release bundle on disk.")
     latency_requests: int = Field(1000, ge=50, description="Timed calls of each recipe, interleaved.")
     sparsity: float = Field(0.5, ge=0, lt=1, description="Share of Dense weights magnitude pruning takes to zero.")

@@ -11,8 +11,8 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.progress import progress
 from pipeline.core.settings import Settings
 from pipeline.gate.contenders import Contender
+from pipeline.gate.held_out import TestSet
 from pipeline.gate.rules import Evidence, Measured
-from pipeline.gate.test_set import TestSet
 from pipeline.model.baselines import Interactions, item_knn, popularity
 from pipeline.model.statistics import paired_interval
 

@@ -12,10 +12,10 @@ from typing import Any
 from pipeline.core.errors import CorruptArtifactError, PipelineError
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
-from pipeline.gate.test_set import moment
+from pipeline.gate.held_out import moment
 from pipeline.model.bundle import Bundle, open_bundle
 from pipeline.model.retriever import Retriever
-from pipeline.store.ledger import MOVES, Entry, Ledger
+from pipeline.store.ledger import Entry, Ledger, stood
 
 REGISTER = "register.json"
 
@@ -81,15 +81,15 @@ def find_champion(settings: Settings, run: Run) -> Contender | None:
 
 
 def find_anchors(settings: Settings, run: Run, champion: Contender) -> list[Contender]:
-    """Returns every bundle promoted on data of the last `gate.anchor_days`, the champion aside, that still loads."""
+    """Returns every bundle promoted on data of the last `gate.anchor_days`, and not taken back, that still loads."""
     since = run.as_of - timedelta(days=settings.gate.anchor_days)
-    recent = [entry for entry in Ledger.open(settings.store).entries() if _is_recent(entry, since)]
+    recent = [entry for entry in stood(Ledger.open(settings.store).entries()) if _is_recent(entry, since)]
     others = {entry.to_digest: entry for entry in recent if entry.to_digest != champion.digest}
     return [anchor for entry in others.values() if (anchor := _from_entry(run, entry)).retriever]
 
 
 def _is_recent(entry: Entry, since: datetime) -> bool:
-    return bool(entry.kind in MOVES and entry.to_digest and entry.data_end and moment(entry.data_end) >= since)
+    return bool(entry.data_end and moment(entry.data_end) >= since)
 
 
 def _from_entry(run: Run, entry: Entry) -> Contender:

@@ -14,8 +14,8 @@ import numpy as np
 from pipeline.core.settings import Settings
 from pipeline.gate import judge, latency, trial
 from pipeline.gate.contenders import Contender
+from pipeline.gate.held_out import TestSet
 from pipeline.gate.rules import Evidence, Measured
-from pipeline.gate.test_set import TestSet
 from pipeline.model.goldens import differences
 from pipeline.model.statistics import Interval
 

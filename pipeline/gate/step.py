@@ -12,9 +12,9 @@ from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.gate import accuracy, judge, page, record, serving, words
 from pipeline.gate.contenders import Contender, find_anchors, find_challenger, find_champion, is_backfill
+from pipeline.gate.held_out import TestSet
 from pipeline.gate.record import Decision
 from pipeline.gate.rules import Evidence, Finding, Measured
-from pipeline.gate.test_set import TestSet
 
 
 def run(settings: Settings, run: Run) -> Report:

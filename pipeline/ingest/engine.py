@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -18,6 +17,7 @@ from pipeline.ingest import catalogue
 from pipeline.ingest.canonical import canonical, raw_table
 from pipeline.ingest.profile import Profile
 from pipeline.ingest.rules import judge, rules_of
+from pipeline.store.engine import engine
 
 BATCH_ROWS = 65_536
 _ASKED = {n: "timestamp('UTC')" for n in ("begin", "end", "horizon", "oldest")} | {"first": "boolean"}
@@ -119,12 +119,7 @@ def _watched(batches: Iterable[pa.RecordBatch], failures: list[Exception]) -> It
 
 
 @contextmanager
-def engine(memory_mb: int) -> Iterator[Engine]:
-    """Opens DuckDB in memory; what does not fit spills to a folder that is gone afterwards (pseudonyms only)."""
-    with tempfile.TemporaryDirectory(prefix="ingest-") as spill:
-        backend = ibis.duckdb.connect(":memory:", memory_limit=f"{memory_mb}MB", temp_directory=spill)
-        try:
-            backend.raw_sql("SET TimeZone = 'UTC'")
-            yield Engine(backend.con)
-        finally:
-            backend.disconnect()
+def day_engine(memory_mb: int) -> Iterator[Engine]:
+    """Opens the engine for one day after another; what spills to disk are pseudonyms only."""
+    with engine(memory_mb) as backend:
+        yield Engine(backend.con)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +22,6 @@ IN_SEQUENCES = (CODE["view"], CODE["cart"], CODE["remove"], CODE["purchase"])
 POSITIVE = (CODE["view"], CODE["cart"], CODE["purchase"])
 NEVER = np.iinfo(np.int64).max
 COLUMNS = ("event_id", "user_id", "session_id", "item_id", "event_type", "event_time", "query", "quantity")
-ENGINE_MEMORY = "2GB"
 
 
 @dataclass(frozen=True)
@@ -59,20 +56,6 @@ class Log:
 
     def rows_of(self, actor: int) -> slice:
         return slice(int(self.offsets[actor]), int(self.offsets[actor + 1]))
-
-
-@contextmanager
-def engine() -> Iterator[ibis.BaseBackend]:
-    """Opens DuckDB in memory; what does not fit spills into a folder that is gone afterwards."""
-    import ibis
-
-    with TemporaryDirectory() as scratch:
-        connection = ibis.duckdb.connect(temp_directory=scratch, memory_limit=ENGINE_MEMORY)
-        try:
-            connection.raw_sql("SET TimeZone = 'UTC'")
-            yield connection
-        finally:
-            connection.disconnect()
 
 
 def read_log(connection: ibis.BaseBackend, partitions: Sequence[Partition], begin: datetime, end: datetime) -> Log:

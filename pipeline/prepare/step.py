@@ -15,11 +15,12 @@ from pipeline.core.step import Report
 from pipeline.prepare import files
 from pipeline.prepare.evidence import Evidence
 from pipeline.prepare.leak import assert_no_leak
-from pipeline.prepare.log import Log, engine, read_log
+from pipeline.prepare.log import Log, read_log
 from pipeline.prepare.queries import EvaluationQuery, Period, draw_queries
 from pipeline.prepare.split import Split, cut_by_time, microseconds, start_of
 from pipeline.prepare.training import Training, build_training
 from pipeline.prepare.window import Partition, published_window
+from pipeline.store.engine import engine
 
 STAGE = "prepare"
 

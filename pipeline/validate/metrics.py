@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.artifacts import Artifact
 from pipeline.core.days import end_of_day
 from pipeline.core.schema import EVENT, EVENT_TYPES
+from pipeline.store.engine import engine
 
 if TYPE_CHECKING:
     import ibis
@@ -43,7 +42,6 @@ COMPARED = (
 """Metrics that need more than one day's events."""
 
 JUDGED = (*MEASURED, *COMPARED)
-ENGINE_MEMORY = "2GB"
 PARTS_OF_ROWS = ("clean", "quarantined", "duplicate", "robot", "excluded", "routed")
 
 
@@ -159,7 +157,7 @@ def _of_counts(day: Day, seen_from: Standpoint) -> dict[str, float]:
 def _measure_events(
     days: Sequence[Day], trail: Trail, seen_from: Standpoint, rows: dict[date, dict[str, float]]
 ) -> dict[date, dict[str, int]]:
-    with _engine() as connection:
+    with engine() as connection:
         events = _events(connection, days, seen_from)
         extra = {f"type_{name}": (events.event_type == name).sum() for name in EVENT_TYPES}
         extra["age_hours"] = (events.as_of.max().epoch_seconds() - events.event_time.max().epoch_seconds()) / 3600
@@ -174,20 +172,6 @@ def _measure_events(
         row["unaccounted_rows"] += abs(row["events"] - day.counts["clean"])
         row |= {name: found[name] for name in ("age_hours",) if name in found}
     return {day.day: {n: measured.get(day.day, {}).get(f"type_{n}") or 0 for n in EVENT_TYPES} for day in days}
-
-
-@contextmanager
-def _engine() -> Iterator[ibis.BaseBackend]:
-    """Opens DuckDB in memory; what does not fit spills into a folder that is gone afterwards."""
-    import ibis
-
-    with TemporaryDirectory() as scratch:
-        connection = ibis.duckdb.connect(temp_directory=scratch, memory_limit=ENGINE_MEMORY)
-        try:
-            connection.raw_sql("SET TimeZone = 'UTC'")
-            yield connection
-        finally:
-            connection.disconnect()
 
 
 def _events(connection: ibis.BaseBackend, days: Sequence[Day], seen_from: Standpoint) -> ir.Table:

@@ -12,9 +12,9 @@ import pytest
 from pipeline.core.settings import Gate as Limits
 from pipeline.core.settings import Settings, load
 from pipeline.gate import accuracy
+from pipeline.gate.held_out import TestSet
 from pipeline.gate.judge import judge, outcome
 from pipeline.gate.rules import GATES, Evidence, Finding, Measured
-from pipeline.gate.test_set import TestSet
 from pipeline.model.statistics import Interval
 
 LIMITS = Limits(bootstrap_samples=300)
