@@ -17,6 +17,7 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done, self.facts = 0, ""
         self.began = self._said = time.monotonic()
+        self._said_done = -1
 
     def advance(self, amount: int = 1, **facts: object) -> None:
         """Adds work done; `facts` such as `loss=3.2` replace those shown before."""
@@ -28,7 +29,7 @@ class Progress:
 
     def say(self) -> None:
         """Prints where the work stands now."""
-        self._said = time.monotonic()
+        self._said, self._said_done = time.monotonic(), self.done
         elapsed = max(self._said - self.began, 1e-9)
         rate = self.done / elapsed
         left = f", {max(self.total - self.done, 0) / rate:.0f} s left" if rate and self.total else ""
@@ -66,7 +67,8 @@ def progress(label: str, total: int, unit: str) -> Iterator[Progress]:
     if not sys.stdout.isatty():
         line = Progress(label, total, unit)
         yield line
-        line.say()
+        if line._said_done < line.done:
+            line.say()
         return
     bar = _Bar(label, total, unit)
     with bar.rich:

@@ -70,15 +70,4 @@ def _record(ledger: Ledger, run: Run, decision: Decision, kind: str, who: str, w
     last = step.last_review(entries, decision)
     if (last and last.kind == kind) or _is_champion(ledger, decision):
         return
-    ledger.append(
-        kind=kind,
-        who=who,
-        expected_head=entries[-1].sequence if entries else 0,
-        from_digest=decision.champion_digest,
-        to_digest=decision.digest,
-        version=decision.version,
-        run_id=run.run_id,
-        data_end=decision.data_end,
-        reason=why,
-        details={**decision.facts(), "by_hand": True, "requested_by": run.requested_by},
-    )
+    step.note(ledger, entries, run, decision, kind, who, why, by_hand=True, requested_by=run.requested_by)

@@ -80,22 +80,29 @@ def _hold(ledger: Ledger, run: Run, decision: Decision, verdict: str, why: str) 
     """Records a verdict other than pass once for each run, bundle and verdict; the champion stays."""
     entries = ledger.entries()
     if decision.outcome != "pass" and not _is_recorded(entries, run, decision):
-        ledger.append(
-            kind="refusal",
-            who=run.requested_by,
-            expected_head=entries[-1].sequence if entries else 0,
-            from_digest=decision.champion_digest,
-            to_digest=decision.digest,
-            version=decision.version,
-            run_id=run.run_id,
-            data_end=decision.data_end,
-            reason=decision.sentence,
-            details=decision.facts(),
-        )
+        note(ledger, entries, run, decision, "refusal", run.requested_by, decision.sentence)
     champion = ledger.champion()
     kept = f"version {champion.version} stays champion" if champion else "there is still no champion"
     report = _report(verdict, f"Version {decision.version} {_WORDS[verdict]}, {kept}: {why}", decision)
     return _noted(run, report, None)
+
+
+def note(
+    ledger: Ledger, entries: list[Entry], run: Run, decision: Decision, kind: str, who: str, reason: str, **more: object
+) -> None:
+    """Appends an entry that speaks of a decision and moves nothing."""
+    ledger.append(
+        kind=kind,
+        who=who,
+        expected_head=entries[-1].sequence if entries else 0,
+        from_digest=decision.champion_digest,
+        to_digest=decision.digest,
+        version=decision.version,
+        run_id=run.run_id,
+        data_end=decision.data_end,
+        reason=reason,
+        details={**decision.facts(), **more},
+    )
 
 
 _WORDS = {"refused": "is refused", "waiting": "waits"}
