@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -45,19 +44,16 @@ SIGNATURE = ModelSignature(
 def pack(bundle: Bundle, folder: Path) -> Path:
     """Writes an MLflow model of the bundle to `folder / "model"` and returns that folder."""
     model = folder / "model"
-    with warnings.catch_warnings():
-        # Type hints on `predict` would replace the signature stated here.
-        warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
-        mlflow.pyfunc.save_model(
-            path=str(model),
-            python_model=str(Path(__file__).with_name("serving_model.py")),
-            artifacts={"bundle": str(bundle.path)},
-            code_paths=[str(_code(folder))],
-            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
-            signature=SIGNATURE,
-            input_example=requests_frame(bundle)[:1],
-            metadata={"digest": bundle.digest, "recipe": bundle.recipe, "data_end": bundle.data_end},
-        )
+    mlflow.pyfunc.save_model(
+        path=str(model),
+        python_model=str(Path(__file__).with_name("serving_model.py")),
+        artifacts={"bundle": str(bundle.path)},
+        code_paths=[str(_code(folder))],
+        pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+        signature=SIGNATURE,
+        input_example=requests_frame(bundle)[:1],
+        metadata={"digest": bundle.digest, "recipe": bundle.recipe, "data_end": bundle.data_end},
+    )
     return model
 
 

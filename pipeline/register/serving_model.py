@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import mlflow
+import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 DEFAULT_K = 20
@@ -23,10 +24,9 @@ class BundleModel(PythonModel):
 
         self._retriever = Retriever.load(Path(context.artifacts["bundle"]))
 
-    # Without type hints: MLflow takes those of `predict` for a schema, and ours is the signature it is saved with.
-    def predict(self, context, model_input, params=None):
-        import pandas as pd
-
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         return pd.DataFrame([self._answer(row) for row in model_input.to_dict("records")])
 
     def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
