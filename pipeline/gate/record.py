@@ -66,7 +66,13 @@ def write(folder: Path, decision: Decision, page: str) -> None:
 
 
 def markdown(decision: Decision) -> str:
-    """Returns the record as text: the sentence, who met whom, the table of gates."""
+    """Returns the record as text: the sentence, who met whom, the table of gates, the reason of each."""
+    reasons = [f"- {_title(f)}: {f.reason}" for f in decision.findings if f.reason]
+    return "\n".join([summary(decision), *reasons, ""])
+
+
+def summary(decision: Decision) -> str:
+    """Returns the record as text without the reasons."""
     champion = decision.champion
     against = f"version {champion['version']} ({champion['digest'][:12]})" if champion else "none yet"
     challenger = decision.challenger
@@ -93,7 +99,7 @@ def table(findings: Sequence[Finding]) -> list[str]:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return [lines[0], rule, *lines[1:], "", *(f"- {_title(f)}: {f.reason}" for f in findings if f.reason)]
+    return [lines[0], rule, *lines[1:]]
 
 
 def _cells(finding: Finding) -> tuple[str, ...]:

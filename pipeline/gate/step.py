@@ -115,6 +115,9 @@ def _attach(settings: Settings, run: Run, decision: Decision, folder: Path) -> N
     tracking = Tracking.connect(settings)
     tracking.attach(version, folder, "decision")
     tracking.tag_version(version, {"gate": decision.outcome, "gate.sentence": decision.sentence})
+    card = run.folder / "card.md"
+    below = f"\n{card.read_text()}" if card.exists() else ""
+    tracking.describe_version(version, record.summary(decision) + below)
 
 
 def _report(decision: Decision, folder: Path) -> Report:

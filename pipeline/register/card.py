@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.model.bundle import Bundle
@@ -13,12 +14,12 @@ RECIPE = ("recipe", "recall", "difference", "p50_ms", "p99_ms", "bytes", "verdic
 
 def write_card(lineage: Lineage, bundle: Bundle) -> str:
     """Returns the card."""
-    sections = (_head, _data, _accuracy, _recipes, _limits, _origin)
+    sections = (_head, _accuracy, _recipes, _data, _limits, _origin)
     return "\n".join(line for section in sections for line in section(lineage, bundle))
 
 
 def _head(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
-    yield f"# Two towers of run {lineage.run_id}"
+    yield f"# Two towers, data until {_moment(bundle.data_end)}"
     yield ""
     yield f"Retrieval for recommendation and search: recipe **{bundle.recipe}**, {bundle.bytes / 1e6:,.1f} MB, index "
     yield f"{_shown(bundle.manifest['index'])}. Bundle `{bundle.digest}`."
@@ -28,8 +29,9 @@ def _data(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     split = lineage.split
     yield "\n## Data\n"
     first, last = split["window"]
-    yield f"Days {first} to {last}. Training ends {split['validation_start']}, validation {split['test_start']}, test "
-    yield f"{split['test_end']}; nothing after {bundle.data_end} was seen by training or choice.\n"
+    ends = [_moment(split[name]) for name in ("validation_start", "test_start", "test_end")]
+    yield f"Days {first} to {last}. Training ends {ends[0]}, validation {ends[1]}, test {ends[2]}; nothing after "
+    yield f"{_moment(bundle.data_end)} was seen by training or choice.\n"
     yield from _table(("counted", "n"), [(name, _shown(n)) for name, n in split["counts"].items()])
 
 
@@ -76,6 +78,10 @@ def _origin(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     yield from _table(
         ("what", "which"), [*rows, *((f"{s} key", k) for s, k in keys.items()), ("ingested days", str(days))]
     )
+
+
+def _moment(text: str) -> str:
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _table(head: Sequence[str], rows: Any) -> Iterator[str]:

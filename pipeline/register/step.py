@@ -18,6 +18,7 @@ from pipeline.register.lineage import Lineage, numbers, tags_of, trace
 
 CHALLENGER = "challenger"
 SETTINGS_FILE = "settings.json"
+CARD = "card.md"
 
 
 def run(settings: Settings, run: Run) -> Report:
@@ -37,10 +38,12 @@ def run(settings: Settings, run: Run) -> Report:
     tracking = Tracking.connect(settings)
     night = tracking.night(run.run_id)
     version = tracking.version_by_digest(bundle.digest, run.run_id)
+    card = write_card(lineage, bundle)
+    write_beside(run.folder / CARD, card)
     if version is None:
         _log(tracking, settings, run, lineage, bundle)
         source = _log_model(tracking, night, bundle)
-        version = tracking.register(source, night.run_id, tags_of(lineage, bundle), write_card(lineage, bundle))
+        version = tracking.register(source, night.run_id, tags_of(lineage, bundle), card)
     tracking.finish_night(run.run_id)
     _call_challenger(tracking, run, version)
     _note(run, version, bundle, night.run_id)
@@ -74,7 +77,7 @@ def _log(tracking: Any, settings: Settings, run: Run, lineage: Lineage, bundle: 
             night.metrics(dict(numbers(row)))
     for path in lineage.plots:
         night.artifact(path, "plots")
-    for path in lineage.records:
+    for path in [*lineage.records, run.folder / CARD]:
         night.artifact(path, "records")
     with tempfile.TemporaryDirectory() as folder:
         for name, value in ((SETTINGS_FILE, settings.masked()), ("keys.json", lineage.keys)):

@@ -104,6 +104,14 @@ def _artifacts_beside(uri: str) -> Path | None:
     return Path(path).resolve().with_suffix("") if scheme == "sqlite" else None
 
 
+def fitted(markdown: str) -> str:
+    """Returns as many whole lines as MLflow keeps of a description, and says so when some are left out."""
+    if len(markdown) <= LONGEST_TEXT:
+        return markdown
+    note = "\n\n… the rest is in `records/card.md` of the run's artifacts."
+    return markdown[: LONGEST_TEXT - len(note)].rpartition("\n")[0] + note
+
+
 def _batches(values: list[T]) -> Iterator[list[T]]:
     return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
 
@@ -263,7 +271,9 @@ class Tracking:
         if not self._client.search_registered_models(f"name = '{self.model_name}'"):
             self._create_model()
         texts = {name: str(value)[:LONGEST_TEXT] for name, value in tags.items()}
-        made = self._client.create_model_version(self.model_name, source, run_id, texts, description=description)
+        made = self._client.create_model_version(
+            self.model_name, source, run_id, texts, description=fitted(description)
+        )
         return str(made.version)
 
     def _create_model(self) -> None:
@@ -313,7 +323,7 @@ class Tracking:
 
     @_in_one_sentence
     def describe_version(self, version: str, markdown: str) -> None:
-        self._client.update_model_version(self.model_name, version, markdown)
+        self._client.update_model_version(self.model_name, version, fitted(markdown))
 
     @_in_one_sentence
     def attach(self, version: str, path: Path, folder: str | None = None) -> None:

@@ -30,14 +30,20 @@ def decision(*findings: Finding, words: str = "Promote: <it> & be glad.") -> Dec
     )
 
 
-def test_the_table_is_aligned_for_a_terminal_and_reasons_follow():
+def test_the_table_is_aligned_for_a_terminal():
     lines = record.table([ACCURACY, SLICE, P99])
-    assert len({len(line) for line in lines[:5]}) == 1
+    assert len(lines) == 5
+    assert len({len(line) for line in lines}) == 1
     assert lines[2].startswith("| accuracy      | pass    | 0.21 ")
     assert "+0.0100 [-0.0020, +0.0220]" in lines[2]
     assert "| FAIL " in lines[3]
     assert "[11, 14]" in lines[4]
-    assert lines[6] == "- accuracy: Not worse."
+
+
+def test_the_reasons_follow_the_table_and_a_summary_leaves_them_out():
+    whole, short = record.markdown(decision(ACCURACY)), record.summary(decision(ACCURACY))
+    assert whole.startswith(short)
+    assert whole.removeprefix(short).strip() == "- accuracy: Not worse."
 
 
 def test_markdown_begins_with_the_recommendation():

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from pipeline.core.errors import MissingInputError, SettingsError, UnavailableError
 from pipeline.core.settings import Settings
-from pipeline.store.tracking import Tracking, shown
+from pipeline.store.tracking import Tracking, fitted, shown
 from tests.fixtures.nights import with_section
 
 
@@ -171,3 +171,12 @@ def test_passwords_are_not_shown(settings: Settings) -> None:
 def test_another_kind_of_uri_is_a_settings_error(settings: Settings) -> None:
     with pytest.raises(SettingsError, match=r"register\.tracking_uri is 'file:///somewhere'"):
         connect_to(settings, "file:///somewhere")
+
+
+def test_a_description_longer_than_mlflow_keeps_loses_whole_lines_and_says_so() -> None:
+    lines = [f"line {n}" for n in range(1000)]
+    kept = fitted("\n".join(lines))
+    assert len(kept) <= 5000
+    assert kept.splitlines()[-1].endswith("of the run's artifacts.")
+    assert set(kept.splitlines()[:-2]) <= set(lines)
+    assert fitted("short") == "short"
