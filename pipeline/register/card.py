@@ -19,7 +19,7 @@ def write_card(lineage: Lineage, bundle: Bundle) -> str:
 
 
 def _head(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
-    yield f"# Two towers, data until {_moment(bundle.data_end)}"
+    yield f"## Two towers, data until {_moment(bundle.data_end)}"
     yield ""
     yield f"Retrieval for recommendation and search: recipe **{bundle.recipe}**, {bundle.bytes / 1e6:,.1f} MB, index "
     yield f"{_shown(bundle.manifest['index'])}. Bundle `{bundle.digest}`."
@@ -27,7 +27,7 @@ def _head(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
 
 def _data(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     split = lineage.split
-    yield "\n## Data\n"
+    yield "\n### Data\n"
     first, last = split["window"]
     ends = [_moment(split[name]) for name in ("validation_start", "test_start", "test_end")]
     yield f"Days {first} to {last}. Training ends {ends[0]}, validation {ends[1]}, test {ends[2]}; nothing after "
@@ -36,7 +36,7 @@ def _data(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
 
 
 def _accuracy(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
-    yield "\n## Accuracy on validation, before compression\n"
+    yield "\n### Accuracy on validation, before compression\n"
     yield "With intervals by a bootstrap over users; `judged` is what the shop's metric counts. Every other slice is in"
     yield "`records/metrics.json`. The gate opens the test and adds its own record.\n"
     figures = {(row["metric"], row["slice"], row["model"]): row for row in lineage.figures}
@@ -51,14 +51,14 @@ def _with_interval(row: Mapping[str, Any] | None) -> str:
 
 
 def _recipes(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
-    yield "\n## Recipes tried\n"
+    yield "\n### Recipes tried\n"
     yield "Recall through the index, on validation; its difference from float32 is paired, query by query.\n"
     yield from _table(RECIPE, [[_shown(row.get(name)) for name in RECIPE] for row in lineage.recipes])
     yield f"\nChosen: **{lineage.choice['recipe']}**, {lineage.choice['reason']}"
 
 
 def _limits(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
-    yield "\n## Limits\n"
+    yield "\n### Limits\n"
     yield "- It retrieves; it does not rank by margin, stock or promotion."
     yield "- Items and taste newer than the data's end are known by content or by the request's history alone."
     yield "- Users and sessions are pseudonyms; no attribute of a person is an input."
@@ -66,7 +66,7 @@ def _limits(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
 
 
 def _origin(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
-    yield "\n## Where it comes from\n"
+    yield "\n### Where it comes from\n"
     keys = {stage: key for stage, key in lineage.keys.items() if "/" not in stage}
     days = sum(stage.startswith("ingest/") for stage in lineage.keys)
     rows = [
