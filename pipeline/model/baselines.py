@@ -23,13 +23,11 @@ class Interactions:
 
     Attributes:
         item_ids: by item index - 1.
-        counts: float64 [n], training targets of each item.
         items: int32 [N], item indices of all sequences end to end.
         offsets: int64 [S + 1], where each sequence begins, and the end.
     """
 
     item_ids: Sequence[str]
-    counts: np.ndarray
     items: np.ndarray
     offsets: np.ndarray
 
@@ -38,24 +36,27 @@ class Interactions:
         """Reads what `prepare` made."""
         import pyarrow.parquet as parquet
 
-        table = parquet.read_table(prepared.file("items.parquet"), columns=["item_id", "probability"])
+        table = parquet.read_table(prepared.file("items.parquet"), columns=["item_id"])
         return cls(
             table["item_id"].to_pylist(),
-            table["probability"].to_numpy(),
             np.load(prepared.file("sequence_items.npy")),
             np.load(prepared.file("sequence_offsets.npy")),
         )
 
 
 class Baseline:
-    """Ranks the whole catalogue by a score; equal scores go by popularity, then by index."""
+    """Ranks the whole catalogue by a score; equal scores go by popularity, then by index.
+
+    Popularity counts the people who met an item, not how often: on shops where people repeat it finds more.
+    """
 
     def __init__(self, log: Interactions) -> None:
         self.item_ids = np.asarray(log.item_ids, dtype=object)
         self.index = {item_id: row for row, item_id in enumerate(log.item_ids)}
-        by_popularity = np.lexsort((np.arange(len(log.counts)), -log.counts))
-        self._tie_n = np.empty(len(log.counts))
-        self._tie_n[by_popularity] = np.linspace(1.0, 0.0, len(log.counts), endpoint=False) * 1e-9
+        people_n = np.asarray(_met(log).sum(axis=0)).ravel()
+        by_popularity = np.argsort(-people_n, kind="stable")
+        self._tie_n = np.empty(len(people_n))
+        self._tie_n[by_popularity] = np.linspace(1.0, 0.0, len(people_n), endpoint=False) * 1e-9
 
     def rank(self, queries: Sequence[Query], k: int, exclude_seen: bool) -> list[list[str]]:
         """Returns the k best item ids of each query, best first."""

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from pipeline.core.run import run_id_from
 from pipeline.steps import STEPS
 from stack.airflow import SECONDS_BETWEEN_LOOKS
-from tests.end_to_end.conftest import INGEST, RETRAIN, Night, Shop
+from tests.end_to_end.conftest import INGEST, RETRAIN, Night, Review, Shop
 
 RETRAIN_STEPS = [step.name for step in STEPS if step.name not in ("ingest", "validate")]
 
@@ -86,6 +86,18 @@ def test_a_worse_model_is_refused_and_the_champion_stays(shop: Shop, first_night
     assert refusal["kind"] == "refusal"
     assert worse_night.decision["champion"]["digest"] == champion
     assert (worse_night.folder / "decision" / "decision.html").stat().st_size > 1000
+
+
+def test_a_challenger_waits_until_somebody_else_approves_it(shop: Shop, first_night: Night, review: Review) -> None:
+    assert review.night.report("promote")["verdict"] == "waiting"
+    assert review.champion_before == first_night.decision["challenger"]["digest"]
+    state, said = review.own
+    assert state == "failed"
+    assert "admin" in said
+    assert review.other == "success"
+    run_id = run_id_from(review.night.dag_run_id)
+    spoken = [(entry["kind"], entry["who"]) for entry in shop.ledger() if entry["run_id"] == run_id]
+    assert spoken[:2] == [("approval", "reviewer"), ("promotion", "reviewer")]
 
 
 def test_a_day_that_fails_validation_starts_no_retrain(shop: Shop, second_promotion: Night) -> None:

@@ -8,12 +8,11 @@ import pytest
 from pipeline.model.baselines import Interactions, ItemKnn, item_knn, own_items, popularity
 from pipeline.model.features import Query
 
-# Sequences: {a, b}, {a, b}, {a, c}, {c, d}; e was never met.
+# Sequences: {a, b}, {a, b}, {a, c}, {c, d three times}; e was never met.
 LOG = Interactions(
     list("abcde"),
-    np.array([3.0, 2.0, 2.0, 1.0, 0.0]),
-    np.array([1, 2, 1, 2, 1, 3, 3, 4], np.int32),
-    np.array([0, 2, 4, 6, 8], np.int64),
+    np.array([1, 2, 1, 2, 1, 3, 3, 4, 4, 4], np.int32),
+    np.array([0, 2, 4, 6, 10], np.int64),
 )
 
 
@@ -21,7 +20,8 @@ def query(*item_ids: str) -> Query:
     return Query(item_ids, ["view"] * len(item_ids))
 
 
-def test_popularity_ranks_by_count_then_by_index() -> None:
+def test_popularity_ranks_by_how_many_people_met_an_item_then_by_index() -> None:
+    # d was met three times, by one person: it stays behind b and c, met by two.
     assert popularity(LOG).rank([query()], 5, exclude_seen=False) == [["a", "b", "c", "d", "e"]]
 
 
