@@ -24,14 +24,15 @@ def draw_curves(path: Path, epochs: Sequence[Mapping[str, Any]], baselines: Mapp
     from matplotlib import pyplot
 
     matplotlib.rcParams.update({"svg.hashsalt": "curves", "font.size": 10, "svg.fonttype": "none"})
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.6, 3.6), layout="constrained")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
     numbers = [record["epoch"] for record in epochs]
     _plain(left, "Training loss (sampled softmax)")
     left.plot(numbers, [record["loss"] for record in epochs], color=LOSS, marker="o", markersize=4)
     _plain(right, f"Validation {label}")
-    right.plot(numbers, [record["recall"] for record in epochs], color=RECALL, marker="o", markersize=4)
-    _draw_baselines(right, baselines, numbers)
-    _mark_best(right, epochs)
+    recalls = [record["recall"] for record in epochs]
+    right.plot(numbers, recalls, color=RECALL, marker="o", markersize=4, label="two towers")
+    _draw_baselines(right, baselines)
+    _explain(right, epochs)
     figure.savefig(path, format="svg", metadata={"Date": None})
     pyplot.close(figure)
 
@@ -49,31 +50,17 @@ def _plain(axes: Any, title: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _draw_baselines(axes: Any, baselines: Mapping[str, float], numbers: Sequence[int]) -> None:
-    axes.set_ylim(bottom=0)
-    for name, value in baselines.items():
-        axes.axhline(value, color=INK, linewidth=1, linestyle=BASELINE_STYLES.get(name, "--"), alpha=0.6)
-        axes.annotate(
-            f"{name.replace('_', ' ')} {value:.3f}",
-            (max(numbers, default=1), value),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            color=INK,
-        )
+def _draw_baselines(axes: Any, baselines: Mapping[str, float]) -> None:
+    for name, value in sorted(baselines.items(), key=lambda pair: -pair[1]):
+        style = BASELINE_STYLES.get(name, "--")
+        shown = f"{name.replace('_', ' ')} {value:.3f}"
+        axes.axhline(value, color=INK, linewidth=1, linestyle=style, alpha=0.6, label=shown)
 
 
-def _mark_best(axes: Any, epochs: Sequence[Mapping[str, Any]]) -> None:
-    if not epochs:
-        return
-    best = max(epochs, key=lambda record: record["recall"])
-    axes.annotate(
-        f"best {best['recall']:.3f}",
-        (best["epoch"], best["recall"]),
-        xytext=(0, 6),
-        textcoords="offset points",
-        ha="center",
-        fontsize=9,
-        color=RECALL,
-    )
+def _explain(axes: Any, epochs: Sequence[Mapping[str, Any]]) -> None:
+    """Leaves room above the highest line and names every line beside the plot, where nothing can lie over it."""
+    axes.set_ylim(0, axes.dataLim.ymax * 1.1 or 1)
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9, labelcolor=INK)
+    if epochs:
+        best = max(epochs, key=lambda record: record["recall"])
+        legend.set_title(f"best: epoch {best['epoch']}, {best['recall']:.3f}", {"size": 9})
