@@ -8,8 +8,9 @@ from step_tasks import ToolOperator
 DOC = """
 ### Says yes or no to a challenger
 
-Only where `promote.approval` is `by_hand`. The answer is bound to the run's bundle digest and to you: whoever asked for
-the run cannot approve it. An approval promotes; a refusal is noted in the ledger. Read the gate's *Report* first.
+For a run whose gates could not tell, or whose `promote.approval` is `by_hand`. The answer is bound to the run's bundle
+digest and to you: whoever asked for the run cannot approve it. An approval promotes; a refusal is noted in the ledger.
+A failed gate that may be overruled is, with your reason, for ever visible. Read the gate's *Report* first.
 """
 
 with DAG(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -87,20 +89,24 @@ def test_a_step_dies_with_its_parent(tmp_path: Path) -> None:
     # A parent that starts `serve` as its step and is killed: the child must go too, although nobody told it to.
     child = f"[{sys.executable!r}, '-m', 'pipeline', 'serve', '--port', '0', '--parent', str(os.getpid())]"
     code = f"import os, subprocess, time; c = subprocess.Popen({child}); print(c.pid, flush=True); time.sleep(60)"
-    import subprocess
-
     port_file = tmp_path / "out"
     with port_file.open("wb") as out:
         parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=out)
         pid = int(parent.stdout.readline())
-        _until(lambda: "listening" in port_file.read_text())
+        assert _within_seconds(30, lambda: "listening" in port_file.read_text())
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
-    _until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    assert _within_seconds(30, lambda: not psutil.pid_exists(pid) or _is_zombie(pid))
 
 
-def _until(true: object) -> None:
-    until = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < until
+def _is_zombie(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def _within_seconds(seconds: float, holds: Callable[[], bool]) -> bool:
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            return False
         time.sleep(0.05)
+    return True
