@@ -109,7 +109,7 @@ def _too_coarse(row: Evidence, derived: float, most: float, limits: Limits) -> s
     se = row.difference.se if row.difference else 0.0
     needed = queries_needed(row.n, se, most, limits.confidence, limits.power) if most else None
     return (
-        f"{row.n:,} queries can rule out a loss of {_share(derived, row)} and the shop risks at most "
+        f"{row.n:,} queries can only rule out a loss above {_share(derived, row)} and the shop risks at most "
         f"{_share(most, row)}: {_versus(row)} {_more_queries(row, needed)}"
     )
 
