@@ -14,7 +14,8 @@ def sentence(
     """Returns one or two sentences."""
     told = {"pass": _passed, "fail": _failed, "inconclusive": _unclear}[verdict](findings, champion, k)
     if backfill:
-        return f"Report only, a backfill never moves the champion. The verdict alone: {told[0].lower()}{told[1:]}"
+        why = "a backfill, marked as-of or on data that end no later than the champion's, never moves it"
+        return f"Report only: {why}. The verdict alone: {told[0].lower()}{told[1:]}"
     return f"{told} (Dry run: nothing will be moved.)" if dry_run else told
 
 

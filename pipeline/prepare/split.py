@@ -10,6 +10,7 @@ from pipeline.core.days import end_of_day
 from pipeline.core.errors import DataError
 from pipeline.core.settings import Prepare
 
+NIGHTS_OF_A_WEEK = 7
 MIN_DAYS = 4
 
 
@@ -31,6 +32,23 @@ def microseconds(moment: datetime) -> int:
 
 def start_of(day: date, timezone: str) -> datetime:
     return end_of_day(day - timedelta(days=1), timezone)
+
+
+def _test_days(
+    days: Sequence[date], most: int, timezone: str, holds_enough: Callable[[datetime, datetime], bool]
+) -> int:
+    """Returns the fewest days that hold enough, tonight and on each night of the week before.
+
+    A length that followed tonight's count alone would change with the weekday, and a test that begins no later than
+    the one of the night before has nothing new to teach the model it judges.
+    """
+
+    def always_enough(length: int) -> bool:
+        nights = range(min(NIGHTS_OF_A_WEEK, len(days) - length + 1))
+        periods = ((start_of(days[-length - n], timezone), end_of_day(days[-1 - n], timezone)) for n in nights)
+        return all(holds_enough(start, end) for start, end in periods)
+
+    return next((length for length in range(1, most) if always_enough(length)), max(most, 1))
 
 
 def cut_by_time(
@@ -56,9 +74,7 @@ def cut_by_time(
     validation_days = min(settings.validation_days, spare // 2)
     end = end_of_day(days[-1], timezone)
     most = min(settings.max_test_days, spare - validation_days)
-    test_days = 1
-    while test_days < most and count(start_of(days[-test_days], timezone), end) < settings.min_test_queries:
-        test_days += 1
+    test_days = _test_days(days, most, timezone, lambda start, end: count(start, end) >= settings.min_test_queries)
     validation_days = min(settings.validation_days, spare - test_days)
     first_of_validation = start_of(days[-test_days - validation_days], timezone)
     return Split(days[0], days[-1], first_of_validation, start_of(days[-test_days], timezone), end)

@@ -116,7 +116,9 @@ def test_a_challenger_that_saw_no_later_data_than_the_champion_is_a_backfill(sho
     shop.challenge(contenders["right"])
     report = run(shop.settings, shop.run)
     assert shop.decision()["backfill"] is True
-    assert report.sentence.startswith("Report only, a backfill never moves the champion.")
+    assert report.sentence.startswith(
+        "Report only: a backfill, marked as-of or on data that end no later than the champion's, never moves it."
+    )
 
 
 def test_a_dry_run_says_that_nothing_will_be_moved(shop, contenders):

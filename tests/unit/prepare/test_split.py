@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -47,6 +48,19 @@ def test_the_test_grows_until_it_holds_enough_queries() -> None:
     # 400 queries a day: 1000 are reached with the third day.
     split = cut_by_time(days(30), Prepare(), "UTC", lambda start, end: 400 * (end - start).days)
     assert shape(split, days(30)) == (20, 7, 3)
+
+
+def test_the_test_begins_later_every_night_whatever_the_weekday() -> None:
+    # A weekday alone holds 1,200 queries, a Sunday 900: one day would do on six nights and two on the seventh, whose
+    # test would begin on the day it began the night before. Two days do every night.
+    def count(start: datetime, end: datetime) -> int:
+        between = [start + timedelta(days=n) for n in range((end - start).days)]
+        return sum(900 if day.weekday() == 6 else 1200 for day in between)
+
+    nights = [days(n) for n in range(20, 35)]
+    starts = [cut_by_time(night, Prepare(), "UTC", count).test_start for night in nights]
+    assert all(later - earlier == timedelta(days=1) for earlier, later in pairwise(starts))
+    assert shape(cut_by_time(nights[0], Prepare(), "UTC", count), nights[0])[2] == 2
 
 
 def test_closed_days_are_no_days() -> None:
