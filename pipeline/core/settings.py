@@ -92,7 +92,7 @@ class Prepare(Section):
     window_days: int = Field(400, ge=3, description="Days of events, counted back from the run's last day.")
     max_test_days: int = Field(7, ge=1, description="Most of the newest days the test may take.")
     min_test_queries: int = Field(
-        1000, ge=1, description="The test takes as many days as hold so many queries on every night of a week."
+        500, ge=1, description="The test takes as many days as hold so many queries on every night of a week."
     )
     validation_days: int = Field(7, ge=1, description="Days before the test that early stopping and recipe choice see.")
     history_length: int = Field(30, ge=1, le=512, description="How many of the last events the query tower reads.")

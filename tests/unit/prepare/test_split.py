@@ -46,7 +46,7 @@ def test_a_short_window_shrinks_validation_and_test_and_leaves_half_to_training(
 
 def test_the_test_grows_until_it_holds_enough_queries() -> None:
     # 400 queries a day: 1000 are reached with the third day.
-    split = cut_by_time(days(30), Prepare(), "UTC", lambda start, end: 400 * (end - start).days)
+    split = cut_by_time(days(30), Prepare(min_test_queries=1000), "UTC", lambda start, end: 400 * (end - start).days)
     assert shape(split, days(30)) == (20, 7, 3)
 
 
@@ -58,9 +58,9 @@ def test_the_test_begins_later_every_night_whatever_the_weekday() -> None:
         return sum(900 if day.weekday() == 6 else 1200 for day in between)
 
     nights = [days(n) for n in range(20, 35)]
-    starts = [cut_by_time(night, Prepare(), "UTC", count).test_start for night in nights]
+    starts = [cut_by_time(night, Prepare(min_test_queries=1000), "UTC", count).test_start for night in nights]
     assert all(later - earlier == timedelta(days=1) for earlier, later in pairwise(starts))
-    assert shape(cut_by_time(nights[0], Prepare(), "UTC", count), nights[0])[2] == 2
+    assert shape(cut_by_time(nights[0], Prepare(min_test_queries=1000), "UTC", count), nights[0])[2] == 2
 
 
 def test_closed_days_are_no_days() -> None:
