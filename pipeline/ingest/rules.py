@@ -17,7 +17,6 @@ from pipeline.ingest.profile import Exclusion, Profile
 
 Outcome = Literal["clean", "quarantined", "duplicate", "robot", "excluded", "routed"]
 OUTCOMES: tuple[Outcome, ...] = ("clean", "quarantined", "duplicate", "robot", "excluded", "routed")
-PRICED = ("cart", "remove", "purchase", "cancel")
 FIRST = ("source_file", "row_number")
 
 
