@@ -37,6 +37,59 @@ class Store(Section):
     ledger_url: str = Field(
         "", description="SQLAlchemy URL of the ledger; empty is SQLite under root.", json_schema_extra=FREE
     )
+    shared: str = Field(
+        "",
+        description="s3://BUCKET/PREFIX where machines share partitions and artifacts; empty keeps them under root.",
+        json_schema_extra=FREE,
+    )
+    lease_seconds: float = Field(
+        60.0, gt=0, description="A holder silent so long loses its lease on a shared store.", json_schema_extra=FREE
+    )
+    retention_days: int = Field(
+        0, ge=0, description="Partitions of older days are collected; 0 keeps all.", json_schema_extra=FREE
+    )
+
+
+class Engine(Section):
+    """What computes over events: embedded, or a cluster, with the same rows."""
+
+    name: Literal["duckdb", "spark"] = Field(
+        "duckdb", description="DuckDB in the step's process, or Apache Spark.", json_schema_extra=FREE
+    )
+    memory_mb: int = Field(1024, ge=128, description="Memory of DuckDB; more spills to disk.", json_schema_extra=FREE)
+    threads: int = Field(0, ge=0, description="Threads of DuckDB; 0 takes every core.", json_schema_extra=FREE)
+    spark_master: str = Field("local[*]", description="Where Spark runs its work.", json_schema_extra=FREE)
+    spark_options: dict[str, str] = Field(
+        {}, description="Further options of Spark, by their own names.", json_schema_extra=FREE
+    )
+
+
+class S3(Section):
+    """The object store; credentials come from where the AWS SDK finds them."""
+
+    endpoint_url: str = Field("", description="Endpoint; empty is AWS's own.", json_schema_extra=FREE)
+    region: str = Field("", description="Region; empty is the SDK's.", json_schema_extra=FREE)
+    path_style: bool = Field(
+        False, description="Bucket in the path, as most servers of one's own want.", json_schema_extra=FREE
+    )
+    encryption: Literal["", "AES256", "aws:kms"] = Field(
+        "", description="Encryption at rest asked for with every upload.", json_schema_extra=FREE
+    )
+    kms_key_id: str = Field("", description="Key of `aws:kms`; empty is the bucket's.", json_schema_extra=FREE)
+    checksums: Literal["crc32", "md5"] = Field(
+        "crc32",
+        description="What guards an upload; `md5` where the server knows no newer.",
+        json_schema_extra=FREE,
+    )
+    conditional_writes: bool = Field(
+        True,
+        description="The endpoint honours If-Match; else the ledger's database guards.",
+        json_schema_extra=FREE,
+    )
+    part_mb: int = Field(16, ge=5, le=5000, description="Size of a part of a larger upload.", json_schema_extra=FREE)
+    max_attempts: int = Field(8, ge=1, description="Tries of one request, with backoff.", json_schema_extra=FREE)
+    connect_timeout_seconds: float = Field(5.0, gt=0, description="Wait for a connection.", json_schema_extra=FREE)
+    read_timeout_seconds: float = Field(60.0, gt=0, description="Wait for an answer.", json_schema_extra=FREE)
 
 
 class Shop(Section):
@@ -66,8 +119,14 @@ class Ingest(Section):
     quarantine_warn_share: float = Field(0.01, ge=0, le=1, description="Share of refused rows that is worth a warning.")
     quarantine_fail_share: float = Field(0.2, ge=0, le=1, description="Share of refused rows that fails the day.")
     quarantine_min_rows: int = Field(20, ge=0, description="Fewer refused rows than this never fail a day.")
-    memory_mb: int = Field(
-        1024, ge=128, description="Memory of the engine; more spills to disk.", json_schema_extra=FREE
+    rule_warn_share: dict[str, float] = Field(
+        {}, description="Share of rows one rule may take before a warning, by rule."
+    )
+    rule_fail_share: dict[str, float] = Field({}, description="Share of rows one rule may take before the day fails.")
+    replay: str = Field(
+        "",
+        description="Only days that hold quarantined rows are read again: of this rule, or `all`.",
+        json_schema_extra=FREE,
     )
 
 
@@ -248,6 +307,8 @@ class Settings(BaseSettings):
     )
 
     store: Store = Store()
+    engine: Engine = Engine()
+    s3: S3 = S3()
     shop: Shop = Shop()
     ingest: Ingest = Ingest()
     validate: Validate = Validate()  # type: ignore[assignment]

@@ -17,10 +17,11 @@ from pipeline.core.errors import DataError, MissingInputError
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.ingest import batches, catalogue, people, writing
-from pipeline.ingest.engine import Engine, Questions, questions_of
 from pipeline.ingest.profile import load_profile
+from pipeline.ingest.questions import Questions
 from pipeline.ingest.rules import OUTCOMES
 from pipeline.store import files
+from pipeline.store.engine import Engine
 from pipeline.store.files import RawFile
 
 
@@ -72,7 +73,7 @@ class Ingestion:
 
     @cached_property
     def questions(self) -> Questions:
-        return questions_of(self.profile, self.limits)
+        return Questions(self.profile, self.limits, self.engine)
 
     def asked(self, day: date, as_of: datetime) -> Asked:
         zone = self.settings.shop.timezone
@@ -143,7 +144,8 @@ class Ingestion:
                 rules[row["rule"]] += row["rows"]
             else:
                 types[row["event_type"]] = types.get(row["event_type"], 0) + row["rows"]
-        rows = self.engine.count("raw" if self.profile.events.file_covers == "day" else "judged")
+        whole = "raw" if self.profile.events.file_covers == "day" else "judged"
+        rows = self.engine.answer(self.engine.table(whole).aggregate(rows=lambda t: t.count()))["rows"][0].as_py()
         require_equation(asked.day, rows, outcomes, rules)
         types = dict(sorted(types.items()))
         return {"day": str(asked.day), "closed": closed, "rows": rows, **outcomes, "rules": rules, "event_types": types}
@@ -159,8 +161,15 @@ class Ingestion:
             f"{counts['day']}: {refused:,} of {rows:,} rows were refused ({refused / rows:.1%}), more than "
             f"ingest.quarantine_fail_share allows ({self.limits.quarantine_fail_share:.1%}); "
             f"most by rule {worst.name} ({counts['rules'][worst.name]:,}: {worst.doc.rstrip('.')}), first in "
-            f"{self.engine.first_taken_by(worst.name)}; correct the file or the profile."
+            f"{self._first_taken_by(worst.name)}; correct the file or the profile."
         )
+
+    def _first_taken_by(self, rule: str) -> str:
+        """Returns file and row of the first row of the day a rule took."""
+        judged = self.engine.table("judged")
+        taken = judged.filter(judged.rule == rule).select("source_file", "row_number")
+        first = self.engine.answer(taken.order_by("source_file", "row_number").limit(1)).to_pylist()[0]
+        return f"{first['source_file']} row {first['row_number']}"
 
     def _write(self, folder: Path) -> None:
         ask, questions = self.engine.ask, self.questions

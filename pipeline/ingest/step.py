@@ -10,7 +10,7 @@ from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.ingest.day import Ingestion
-from pipeline.ingest.engine import day_engine
+from pipeline.store.engine import open_engine
 
 
 def run(settings: Settings, run: Run) -> Report:
@@ -24,7 +24,7 @@ def run(settings: Settings, run: Run) -> Report:
     if not settings.ingest.source:
         raise UsageError("There is no source of logs; set ingest.source to a folder or an s3:// prefix.")
     reports: list[Report] = []
-    with day_engine(settings.ingest.memory_mb) as opened, progress("ingest", len(run.days), "days") as shown:
+    with open_engine(settings) as opened, progress("ingest", len(run.days), "days") as shown:
         ingestion = Ingestion(settings, opened)
         for day in run.days:
             asked = ingestion.asked(day, run.as_of)

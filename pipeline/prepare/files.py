@@ -19,6 +19,7 @@ from pipeline.prepare.queries import EvaluationQuery
 from pipeline.prepare.split import Split
 from pipeline.prepare.training import Training
 from pipeline.prepare.window import Partition
+from pipeline.store.engine import Engine
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -56,19 +57,17 @@ def write_items(path: Path, training: Training, log: Log, descriptions: pa.Table
     parquet.write_table(pa.table(columns), path)
 
 
-def describe_items(
-    connection: ibis.BaseBackend, partitions: Sequence[Partition], validation_start: datetime
-) -> pa.Table:
+def describe_items(engine: Engine, partitions: Sequence[Partition], validation_start: datetime) -> pa.Table:
     """Returns for each item the newest catalogue row valid before validation began, from these days' catalogues."""
     schema = {"filename": "string", "nth_day": "int64"}
     files = [{"filename": p.path("catalogue.parquet"), "nth_day": n} for n, p in enumerate(partitions)]
     days = ibis.memtable(files, schema=schema)
-    catalogue = connection.read_parquet([row["filename"] for row in files], filename=True).join(days, "filename")
+    catalogue = engine.read([row["filename"] for row in files], "filename").join(days, "filename")
     valid = catalogue.filter(catalogue.valid_from < validation_start)
     newest_first = [ibis.desc(valid.valid_from), ibis.desc(valid.nth_day), *(valid[name] for name in DESCRIBED)]
     ranked = valid.mutate(nth=ibis.row_number().over(group_by=valid.item_id, order_by=newest_first))
     newest: ir.Table = ranked.filter(ranked.nth == 0).select(*CATALOGUE).order_by("item_id")
-    return connection.to_pyarrow(newest)
+    return engine.answer(newest)
 
 
 def write_queries(path: Path, queries: Sequence[EvaluationQuery], log: Log) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.prepare.window import Partition
+from pipeline.store.engine import Engine
 
 if TYPE_CHECKING:
-    import ibis
     import ibis.expr.types as ir
 
 CODE = {name: code for code, name in enumerate(EVENT_TYPES)}
@@ -58,32 +58,32 @@ class Log:
         return slice(int(self.offsets[actor]), int(self.offsets[actor + 1]))
 
 
-def read_log(connection: ibis.BaseBackend, partitions: Sequence[Partition], begin: datetime, end: datetime) -> Log:
+def read_log(engine: Engine, partitions: Sequence[Partition], begin: datetime, end: datetime) -> Log:
     """Reads the events of these days, and those their files held for other days, from `begin` until before `end`.
 
     Impressions stay out: nobody chose them.
     """
-    events = _with_routed(connection, partitions)
+    events = _with_routed(engine, partitions)
     wanted = [name for name in EVENT_TYPES if name != "impression"]
     inside = (events.event_time >= begin) & (events.event_time < end) & events.event_type.isin(wanted)
     known = events.user_id.notnull()
     named = events.filter(inside).mutate(known=known, actor_name=known.ifelse(events.user_id, events.session_id))
-    table = connection.create_table("log", named, temp=True)
-    actors = _coded(connection, "actors", table, ("known", "actor_name"), descending="known")
-    names = {c: _coded(connection, f"{c}_names", table, (c,)) for c in ("session_id", "item_id", "query")}
-    return _as_arrays(connection, _ordered(table, actors, names), actors, names)
+    table = engine.keep("log", named)
+    actors = _coded(engine, "actors", table, ("known", "actor_name"), descending="known")
+    names = {c: _coded(engine, f"{c}_names", table, (c,)) for c in ("session_id", "item_id", "query")}
+    return _as_arrays(engine, _ordered(table, actors, names), actors, names)
 
 
-def _with_routed(connection: ibis.BaseBackend, partitions: Sequence[Partition]) -> ir.Table:
+def _with_routed(engine: Engine, partitions: Sequence[Partition]) -> ir.Table:
     import ibis
 
-    events = connection.read_parquet([p.path("events.parquet") for p in partitions]).select(*COLUMNS)
+    events = engine.read([p.path("events.parquet") for p in partitions]).select(*COLUMNS)
     late = [
         p.path("routed.parquet") for p in partitions if json.loads(p.artifact.file("counts.json").read_text())["routed"]
     ]
     if not late:
         return events
-    routed = connection.read_parquet(late).select(*COLUMNS)
+    routed = engine.read(late).select(*COLUMNS)
     # The same row may lie in the files of several days.
     order = [routed[name] for name in COLUMNS]
     first = routed.mutate(nth=ibis.row_number().over(group_by=routed.event_id, order_by=order))
@@ -91,16 +91,14 @@ def _with_routed(connection: ibis.BaseBackend, partitions: Sequence[Partition]) 
     return events.union(once.anti_join(events, "event_id").select(*COLUMNS))
 
 
-def _coded(
-    connection: ibis.BaseBackend, name: str, table: ir.Table, columns: tuple[str, ...], descending: str = ""
-) -> ir.Table:
+def _coded(engine: Engine, name: str, table: ir.Table, columns: tuple[str, ...], descending: str = "") -> ir.Table:
     """Numbers the distinct values from 0 in their order, so that equal logs get equal codes."""
     import ibis
 
     distinct = table.filter(*(table[c].notnull() for c in columns)).select(*columns).distinct()
     order = [ibis.desc(distinct[c]) if c == descending else distinct[c] for c in columns]
     numbered = distinct.mutate(code=ibis.row_number().over(order_by=order))
-    return connection.create_table(name, numbered, temp=True)
+    return engine.keep(name, numbered)
 
 
 def _ordered(table: ir.Table, actors: ir.Table, names: dict[str, ir.Table]) -> ir.Table:
@@ -133,14 +131,14 @@ def _ordered(table: ir.Table, actors: ir.Table, names: dict[str, ir.Table]) -> i
     return ints.order_by("actor", "time", "later", "event_id").select(*kept)
 
 
-def _as_arrays(connection: ibis.BaseBackend, ordered: ir.Table, actors: ir.Table, names: dict[str, ir.Table]) -> Log:
+def _as_arrays(engine: Engine, ordered: ir.Table, actors: ir.Table, names: dict[str, ir.Table]) -> Log:
     import pyarrow as pa
 
-    table = connection.to_pyarrow(ordered)
+    table = engine.answer(ordered)
     columns = {name: table[name].to_numpy() for name in ("actor", "session", "item", "text", "kind", "quantity")}
     time_us = table["time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
-    texts = {c: connection.to_pyarrow(t.order_by("code"))[c] for c, t in names.items() if c != "session_id"}
-    people = connection.to_pyarrow(actors.order_by("code"))["actor_name"]
+    texts = {c: engine.answer(t.order_by("code"))[c] for c, t in names.items() if c != "session_id"}
+    people = engine.answer(actors.order_by("code"))["actor_name"]
     offsets = np.searchsorted(columns["actor"], np.arange(len(people) + 1)).astype(np.int64)
     query = columns.pop("text")
     return Log(

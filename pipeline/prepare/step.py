@@ -20,7 +20,7 @@ from pipeline.prepare.queries import EvaluationQuery, Period, draw_queries
 from pipeline.prepare.split import Split, cut_by_time, microseconds, start_of
 from pipeline.prepare.training import Training, build_training
 from pipeline.prepare.window import Partition, published_window
-from pipeline.store.engine import engine
+from pipeline.store.engine import open_engine
 
 STAGE = "prepare"
 
@@ -36,8 +36,8 @@ def run(settings: Settings, run: Run) -> Report:
 def _prepare(settings: Settings, partitions: Sequence[Partition], folder: Path) -> Report:
     wanted, timezone = settings.prepare, settings.shop.timezone
     days = [partition.day for partition in partitions if partition.rows]
-    with progress("prepare", 4, "parts") as bar, engine() as connection:
-        log = read_log(connection, partitions, start_of(partitions[0].day, timezone), end_of_day(days[-1], timezone))
+    with progress("prepare", 4, "parts") as bar, open_engine(settings) as engine:
+        log = read_log(engine, partitions, start_of(partitions[0].day, timezone), end_of_day(days[-1], timezone))
         bar.advance(events=len(log))
         evidence = Evidence.of(log, wanted.answer_minutes)
         split = _cut(evidence, days, wanted, timezone)
@@ -51,7 +51,7 @@ def _prepare(settings: Settings, partitions: Sequence[Partition], folder: Path) 
         _refuse_emptiness(counts, split)
         files.write_sequences(folder, training)
         before = [partition for partition in partitions if start_of(partition.day, timezone) < split.validation_start]
-        described = files.describe_items(connection, before, split.validation_start)
+        described = files.describe_items(engine, before, split.validation_start)
         files.write_items(folder / "items.parquet", training, log, described)
         for name, drawn in queries.items():
             files.write_queries(folder / f"{name}.parquet", drawn, log)

@@ -1,27 +1,138 @@
-"""DuckDB for a step: in memory, bounded, in UTC."""
+"""What computes over tables for a step: DuckDB in its process, or Spark by one setting, asked the same questions.
+
+A question is an Ibis expression over tables this engine holds; it is compiled for the engine that is asked.
+Every engine speaks UTC, keeps the order a question asks for, and answers in Arrow batches.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipeline.core.settings import Settings
 
 if TYPE_CHECKING:
     import ibis
+    import ibis.expr.types as ir
+    import pyarrow as pa
 
-MEMORY_MB = 2048
+BATCH_ROWS = 65_536
+INCOMING = "incoming"
+
+
+class Engine(Protocol):
+    """One session with an engine; its tables end with it."""
+
+    name: str
+    backend: ibis.BaseBackend
+
+    def load(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ir.Table:
+        """Streams batches into a table of this name, replacing one that was there; what the reader raises is raised."""
+
+    def read(self, paths: Sequence[str], file_column: str = "") -> ir.Table:
+        """Returns Parquet files as one table; `file_column`, if named, holds each row's path as given."""
+
+    def keep(self, name: str, question: ir.Table | str) -> ir.Table:
+        """Stores a question's answer as a table of this name, replacing one that was there."""
+
+    def table(self, name: str) -> ir.Table:
+        """Returns a table loaded or kept before."""
+
+    def compiled(self, question: ir.Table) -> str:
+        """Returns the question in the engine's own SQL, to be asked many times."""
+
+    def ask(self, question: ir.Table | str) -> Iterator[pa.RecordBatch]:
+        """Streams a question's answer, in its order."""
+
+    def answer(self, question: ir.Table | str) -> pa.Table:
+        """Returns a question's whole answer, in its order."""
+
+
+class DuckDB:
+    """DuckDB in memory; what does not fit spills into a folder that is gone afterwards."""
+
+    name = "duckdb"
+
+    def __init__(self, backend: ibis.BaseBackend) -> None:
+        self.backend = backend
+
+    @property
+    def _connection(self) -> Any:
+        return self.backend.con
+
+    def load(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ir.Table:
+        import pyarrow as pa
+
+        failures: list[Exception] = []
+        self._connection.register(INCOMING, pa.RecordBatchReader.from_batches(schema, _watched(batches, failures)))
+        try:
+            self._connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM {INCOMING}')
+        except Exception:
+            # The engine wraps what the reader raised in an error of its own; the reader's says what is wrong.
+            if failures:
+                raise failures[0] from None
+            raise
+        finally:
+            self._connection.unregister(INCOMING)
+        return self.table(name)
+
+    def read(self, paths: Sequence[str], file_column: str = "") -> ir.Table:
+        table = self.backend.read_parquet(list(paths), filename=bool(file_column), union_by_name=True)
+        return table.rename({file_column: "filename"}) if file_column not in ("", "filename") else table
+
+    def keep(self, name: str, question: ir.Table | str) -> ir.Table:
+        if not isinstance(question, str):
+            self._connection.execute(f'DROP TABLE IF EXISTS "{name}"')
+            return self.backend.create_table(name, question, temp=True)
+        self._connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {question}')
+        return self.table(name)
+
+    def table(self, name: str) -> ir.Table:
+        return self.backend.table(name)
+
+    def compiled(self, question: ir.Table) -> str:
+        import ibis
+
+        return str(ibis.to_sql(question, dialect=self.name))
+
+    def ask(self, question: ir.Table | str) -> Iterator[pa.RecordBatch]:
+        if isinstance(question, str):
+            return iter(self._connection.sql(question).to_arrow_reader(BATCH_ROWS))
+        return iter(self.backend.to_pyarrow_batches(question, chunk_size=BATCH_ROWS))
+
+    def answer(self, question: ir.Table | str) -> pa.Table:
+        if isinstance(question, str):
+            return self._connection.sql(question).to_arrow_table()
+        return self.backend.to_pyarrow(question)
+
+
+def _watched(batches: Iterable[pa.RecordBatch], failures: list[Exception]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from batches
+    except Exception as error:
+        failures.append(error)
+        raise
 
 
 @contextmanager
-def engine(memory_mb: int = MEMORY_MB) -> Iterator[ibis.BaseBackend]:
-    """Opens DuckDB in memory; what does not fit spills into a folder that is gone afterwards."""
+def open_engine(settings: Settings) -> Iterator[Engine]:
+    """Opens the engine the settings name."""
+    with _duckdb(settings) as engine:
+        yield engine
+
+
+@contextmanager
+def _duckdb(settings: Settings) -> Iterator[Engine]:
     import ibis
 
+    wanted = settings.engine
+    threads = {"threads": wanted.threads} if wanted.threads else {}
     with TemporaryDirectory() as scratch:
-        connection = ibis.duckdb.connect(temp_directory=scratch, memory_limit=f"{memory_mb}MB")
+        backend = ibis.duckdb.connect(temp_directory=scratch, memory_limit=f"{wanted.memory_mb}MB", **threads)
         try:
-            connection.raw_sql("SET TimeZone = 'UTC'")
-            yield connection
+            backend.raw_sql("SET TimeZone = 'UTC'")
+            yield DuckDB(backend)
         finally:
-            connection.disconnect()
+            backend.disconnect()

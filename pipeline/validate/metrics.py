@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core.artifacts import Artifact
 from pipeline.core.days import end_of_day
 from pipeline.core.schema import EVENT, EVENT_TYPES
-from pipeline.store.engine import engine
+from pipeline.store.engine import Engine
 
 if TYPE_CHECKING:
-    import ibis
     import ibis.expr.types as ir
 
 MEASURED = {
@@ -113,7 +112,7 @@ class Standpoint:
     quarantine_min_rows: int
 
 
-def measure(days: Sequence[Day], trail: Trail, seen_from: Standpoint) -> Measures:
+def measure(engine: Engine, days: Sequence[Day], trail: Trail, seen_from: Standpoint) -> Measures:
     """Computes every metric of the open days."""
     opened = [day for day in days if not day.closed]
     schemas = {day.day: text for day in opened if (text := _schema_differences(day))}
@@ -121,7 +120,7 @@ def measure(days: Sequence[Day], trail: Trail, seen_from: Standpoint) -> Measure
     rows: dict[date, dict[str, float]] = {day.day: _of_counts(day, seen_from) for day in opened}
     for day, text in schemas.items():
         rows[day]["schema_differences"] = text.count(";") + 1
-    types = _measure_events(readable, trail, seen_from, rows) if readable else {}
+    types = _measure_events(engine, readable, trail, seen_from, rows) if readable else {}
     medians = _compare_volumes(days, trail, seen_from, rows)
     _take_off_closed_days(days, rows)
     return Measures(rows, types, medians, schemas)
@@ -155,15 +154,14 @@ def _of_counts(day: Day, seen_from: Standpoint) -> dict[str, float]:
 
 
 def _measure_events(
-    days: Sequence[Day], trail: Trail, seen_from: Standpoint, rows: dict[date, dict[str, float]]
+    engine: Engine, days: Sequence[Day], trail: Trail, seen_from: Standpoint, rows: dict[date, dict[str, float]]
 ) -> dict[date, dict[str, int]]:
-    with engine() as connection:
-        events = _events(connection, days, seen_from)
-        extra = {f"type_{name}": (events.event_type == name).sum() for name in EVENT_TYPES}
-        extra["age_hours"] = (events.as_of.max().epoch_seconds() - events.event_time.max().epoch_seconds()) / 3600
-        table = events.group_by("day").aggregate(**{n: f(events) for n, f in MEASURED.items()}, **extra)
-        measured = {row["day"]: row for row in connection.to_pyarrow(table).to_pylist()}
-        unknown = _unknown_item_shares(connection, events, days, trail)
+    events = _events(engine, days, seen_from)
+    extra = {f"type_{name}": (events.event_type == name).sum() for name in EVENT_TYPES}
+    extra["age_hours"] = (events.as_of.max().epoch_seconds() - events.event_time.max().epoch_seconds()) / 3600
+    table = events.group_by("day").aggregate(**{n: f(events) for n, f in MEASURED.items()}, **extra)
+    measured = {row["day"]: row for row in engine.answer(table).to_pylist()}
+    unknown = _unknown_item_shares(engine, events, days, trail)
     for day in days:
         found = {name: value for name, value in measured.get(day.day, {}).items() if value is not None}
         row = rows[day.day]
@@ -174,7 +172,7 @@ def _measure_events(
     return {day.day: {n: measured.get(day.day, {}).get(f"type_{n}") or 0 for n in EVENT_TYPES} for day in days}
 
 
-def _events(connection: ibis.BaseBackend, days: Sequence[Day], seen_from: Standpoint) -> ir.Table:
+def _events(engine: Engine, days: Sequence[Day], seen_from: Standpoint) -> ir.Table:
     import ibis
 
     bounds = [
@@ -190,26 +188,24 @@ def _events(connection: ibis.BaseBackend, days: Sequence[Day], seen_from: Standp
     utc = "timestamp('UTC')"
     schema = {"filename": "string", "day": "date", "begins": utc, "ends": utc, "as_of": utc}
     calendar = ibis.memtable(bounds, schema=schema)
-    events = connection.read_parquet([row["filename"] for row in bounds], filename=True)
+    events = engine.read([row["filename"] for row in bounds], "filename")
     return events.join(calendar, "filename")
 
 
-def _unknown_item_shares(
-    connection: ibis.BaseBackend, events: ir.Table, days: Sequence[Day], trail: Trail
-) -> dict[date, float]:
+def _unknown_item_shares(engine: Engine, events: ir.Table, days: Sequence[Day], trail: Trail) -> dict[date, float]:
     """Returns, by day, the share of item events whose item no catalogue of that day or an earlier one names."""
     import ibis
 
     own = [(day.day, str(day.artifact.file("catalogue.parquet"))) for day in days]
     files = [{"filename": path, "named_on": day} for day, path in (*trail.catalogues, *own)]
     calendar = ibis.memtable(files, schema={"filename": "string", "named_on": "date"})
-    catalogue = connection.read_parquet([row["filename"] for row in files], filename=True, union_by_name=True)
+    catalogue = engine.read([row["filename"] for row in files], "filename")
     named = catalogue.join(calendar, "filename").group_by("item_id").aggregate(first=lambda t: t.named_on.min())
     seen = events.filter(events.item_id.notnull()).group_by("day", "item_id").aggregate(n=lambda t: t.count())
     joined = seen.left_join(named, "item_id")
     unknown = joined["first"].isnull() | (joined["first"] > joined.day)
     shares = joined.group_by("day").aggregate(share=unknown.ifelse(joined.n, 0).sum() / joined.n.sum())
-    return {row["day"]: float(row["share"]) for row in connection.to_pyarrow(shares).to_pylist()}
+    return {row["day"]: float(row["share"]) for row in engine.answer(shares).to_pylist()}
 
 
 def _compare_volumes(

@@ -13,6 +13,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
+from pipeline.store.engine import open_engine
 from pipeline.validate.judge import SITE, Failure, judge
 from pipeline.validate.metrics import Day, Measures, Standpoint, measure
 from pipeline.validate.page import write_page
@@ -74,7 +75,8 @@ class Night:
     def fill(self, folder: Path) -> Report:
         rules = load_suite(suite_file(self.settings), self.settings)
         trail = trail_of(self.before)
-        measures = measure(self.days, trail, self.standpoint())
+        with open_engine(self.settings) as engine:
+            measures = measure(engine, self.days, trail, self.standpoint())
         failures = judge(measures, rules, folder / SITE, self.run.run_id)
         verdict = self._verdict(failures, measures)
         (folder / "verdict.json").write_text(json.dumps(verdict, indent=1))
