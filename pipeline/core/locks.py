@@ -12,11 +12,12 @@ from pipeline.core.errors import BusyError
 
 
 @contextmanager
-def only_one(path: Path, doing: str) -> Iterator[None]:
+def only_one(path: Path, doing: str, holder: str = "") -> Iterator[None]:
     """Holds a file lock while the block runs.
 
     Args:
         doing: what the holder does, for the sentence the second one gets.
+        holder: who it is, for the same sentence; the process where not said.
 
     Raises: BusyError: another process holds it.
     """
@@ -26,11 +27,18 @@ def only_one(path: Path, doing: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise BusyError(
-                f"{doing} is already under way (process {holder}); wait for it to end or stop it."
-            ) from None
+            other = file.read().strip() or "process unknown"
+            raise BusyError(f"{doing} is already under way ({other}); wait for it to end or stop it.") from None
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"{holder}, process {os.getpid()}" if holder else f"process {os.getpid()}")
         file.flush()
+        yield
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Waits for a file lock and holds it while the block runs; for blocks of milliseconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield

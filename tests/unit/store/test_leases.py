@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+
+from pipeline.core.errors import BusyError
+from pipeline.core.settings import Settings
+from pipeline.store.leases import leased
+
+
+def test_the_second_run_is_told_who_holds_the_lease_and_gets_it_afterwards(settings: Settings) -> None:
+    with leased(settings, "ingest 2011-12-08", "ada"):
+        with leased(settings, "ingest 2011-12-09", "bob") as other:
+            assert (other.name, other.holder) == ("ingest 2011-12-09", "bob")
+        with (
+            pytest.raises(BusyError, match=r"`ingest 2011-12-08` is already under way .run ada, process"),
+            leased(settings, "ingest 2011-12-08", "bob"),
+        ):
+            pass
+    with leased(settings, "ingest 2011-12-08", "bob") as lease:
+        assert lease.holder == "bob"
