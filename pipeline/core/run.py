@@ -155,14 +155,21 @@ class Run:
             fill: writes the artifact's files into the folder given and reports what it made.
             part: names one of several artifacts of this step, such as a day or a recipe.
         """
+        key, report = self.make(stage, inputs, sections, fill)
+        self.refer(stage, key, part)
+        return report
+
+    def make(
+        self, stage: str, inputs: Mapping[str, str], sections: Mapping[str, Any], fill: Callable[[Path], Report]
+    ) -> tuple[str, Report]:
+        """Does what `once` does, but leaves it to the step what the run shall refer to; returns the key as well."""
         key = artifacts.input_key(stage, inputs, sections)
         final = self.layout.artifact(stage, key)
         if (final / artifacts.MANIFEST).exists() and not self.force:
             report = Report.from_dict(Artifact(final).json(REPORT)).as_cached()
         else:
             report = self._make(stage, final, fill)
-        self.refer(stage, key, part)
-        return report
+        return key, report
 
     def _make(self, stage: str, final: Path, fill: Callable[[Path], Report]) -> Report:
         made: list[Report] = []
@@ -176,9 +183,20 @@ class Run:
 
     def refer(self, stage: str, key: str, part: str = "") -> None:
         """Notes in the run's folder which artifact this stage gave it."""
-        path = self.folder / "refs" / f"{stage}.json"
+        self.refer_all(stage, {part: key})
+
+    def refer_all(self, stage: str, keys: Mapping[str, str], name: str = "") -> None:
+        """Notes several at once, by part.
+
+        Args:
+            name: of the note, where it is not the stage's own that later stages read.
+        """
+        path = self._refs(name or stage)
         refs = json.loads(path.read_text()) if path.exists() else {}
-        artifacts.write_beside(path, json.dumps({**refs, part: key}, indent=1, sort_keys=True))
+        artifacts.write_beside(path, json.dumps({**refs, **keys}, indent=1, sort_keys=True))
+
+    def _refs(self, name: str) -> Path:
+        return self.folder / "refs" / f"{name}.json"
 
     def artifact(self, stage: str, part: str = "") -> Artifact:
         """Returns what an earlier stage of this run made.
@@ -193,8 +211,8 @@ class Run:
             )
         return refs[part]
 
-    def artifacts(self, stage: str) -> dict[str, Artifact]:
-        """Returns every artifact of a stage in this run, by part."""
-        path = self.folder / "refs" / f"{stage}.json"
+    def artifacts(self, stage: str, name: str = "") -> dict[str, Artifact]:
+        """Returns every artifact of a stage in this run, by part; `name` as for `refer_all`."""
+        path = self._refs(name or stage)
         refs = json.loads(path.read_text()) if path.exists() else {}
         return {part: Artifact(self.layout.artifact(stage, key)) for part, key in refs.items()}
