@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from pipeline.core.errors import MissingSecretError, SettingsError
 
@@ -280,6 +281,9 @@ class Secrets(Section):
     """Never written anywhere."""
 
     pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that turns person ids into pseudonyms.")
+    previous_pseudonym_keys: tuple[SecretStr, ...] = Field(
+        (), description="Keys in force before, so that people known under them can be forgotten; as JSON list."
+    )
 
     def require(self, name: str) -> str:
         """Raises: MissingSecretError: that secret is not set."""
@@ -368,6 +372,8 @@ def load(assignments: Iterable[str] = ()) -> Settings:
         return Settings(**tree)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
+    except UnreadableError as error:  # names the section and its source, never a value
+        raise SettingsError(f"A setting cannot be read ({error}); lists and mappings are written as JSON.") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"pipeline.yaml is not YAML: {' '.join(str(error).split())}.") from None
 
@@ -394,7 +400,8 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known: Iterable[str] = sections() if len(path) == 1 else sections()[path[0]].model_fields
         return f"There is no setting {name}{_nearest(path[-1], known)}."
-    return f"The setting {name} is {first.get('input')!r}; {first['msg'][0].lower()}{first['msg'][1:]}."
+    given = "not shown, being secret" if path[0] == "secrets" else repr(first.get("input"))
+    return f"The setting {name} is {given}; {first['msg'][0].lower()}{first['msg'][1:]}."
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

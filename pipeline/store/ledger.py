@@ -6,25 +6,16 @@ who append against one head one wins: SQLite takes the write lock before it read
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
-from sqlalchemy import event, exc
 
 from pipeline.core.artifacts import digest_of
-from pipeline.core.errors import (
-    BusyError,
-    CorruptArtifactError,
-    PipelineError,
-    SettingsError,
-    UnavailableError,
-    UsageError,
-)
+from pipeline.core.errors import BusyError, CorruptArtifactError, UsageError
+from pipeline.store.database import Database
 
 if TYPE_CHECKING:
     from pipeline.core.settings import Store
@@ -33,8 +24,6 @@ KINDS = ("promotion", "refusal", "approval", "override", "rollback", "rolled_bac
 MOVES = ("promotion", "rollback", "rolled_back")
 """The kinds after which another bundle may stand: the entry's `to_digest`, or none when that is empty."""
 
-POSTGRES_SCHEMA = "promotion_ledger"
-LOCK_TIMEOUT_SECONDS = 5
 GENESIS = "0" * 64
 
 
@@ -92,10 +81,11 @@ def _table(schema: str | None) -> sql.Table:
 class Ledger:
     """The ledger of one shop."""
 
-    def __init__(self, engine: sql.Engine) -> None:
-        self._engine = engine
-        self._name = _name(engine)
-        self._table = _table(POSTGRES_SCHEMA if engine.dialect.name == "postgresql" else None)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._name = database.name
+        self._connected = database.connected
+        self._table = _table(database.schema)
 
     @classmethod
     def open(cls, store: Store) -> Ledger:
@@ -103,27 +93,9 @@ class Ledger:
 
         Raises: SettingsError: store.ledger_url is no database URL. UnavailableError: the database does not answer.
         """
-        root = store.root.resolve()
-        url = store.ledger_url or f"sqlite:///{root / 'ledger.sqlite'}"
-        ledger = cls(_engine(url, root))
-        ledger._create()
+        ledger = cls(Database.open(store))
+        ledger._database.make(ledger._table)
         return ledger
-
-    def _create(self) -> None:
-        if self._exists():
-            return
-        try:
-            with self._connected(writing=True) as connection:
-                if self._table.schema:
-                    connection.execute(sql.schema.CreateSchema(self._table.schema, if_not_exists=True))
-                self._table.create(connection, checkfirst=True)
-        except BusyError:  # another process may have made it meanwhile
-            if not self._exists():
-                raise
-
-    def _exists(self) -> bool:
-        with self._connected(writing=False) as connection:
-            return sql.inspect(connection).has_table("entries", schema=self._table.schema)
 
     def entries(self) -> list[Entry]:
         """Returns every entry, oldest first."""
@@ -207,26 +179,6 @@ class Ledger:
             f"{self._name}: {what}; restore the ledger from a backup before anything is promoted."
         )
 
-    @contextmanager
-    def _connected(self, writing: bool) -> Iterator[sql.Connection]:
-        try:
-            with self._engine.connect().execution_options(writing=writing) as connection, connection.begin():
-                yield connection
-        except PipelineError:
-            raise
-        except (exc.SQLAlchemyError, OSError, ValueError) as error:
-            raise self._translated(error) from None
-
-    def _translated(self, error: Exception) -> PipelineError:
-        cause = " ".join(str(getattr(error, "orig", None) or error).split())
-        if isinstance(error, exc.IntegrityError) or "database is locked" in cause:
-            return BusyError(f"{self._name}: another process is writing to it; try again.")
-        if "file is not a database" in cause or "malformed" in cause or isinstance(error, ValueError):
-            return CorruptArtifactError(f"{self._name}: it cannot be read ({cause}); restore it from a backup.")
-        return UnavailableError(
-            f"{self._name}: the ledger's database does not answer ({cause}); see that it is up and try again."
-        )
-
 
 def stood(entries: Sequence[Entry]) -> list[Entry]:
     """Returns the champions a rollback could go back to, oldest first; the last stands now.
@@ -250,38 +202,3 @@ def _sealed(sequence: int, given: tuple[Any, ...], previous_hash: str) -> Entry:
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     unsealed = Entry(sequence, at, *given, previous_hash=previous_hash)
     return Entry(**{**unsealed.to_dict(), "hash": unsealed.computed_hash()})
-
-
-def _engine(url: str, root: Path) -> sql.Engine:
-    try:
-        parsed = sql.make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            return sql.create_engine(
-                parsed, poolclass=sql.NullPool, connect_args={"connect_timeout": LOCK_TIMEOUT_SECONDS}
-            )
-        engine = sql.create_engine(parsed, poolclass=sql.NullPool, connect_args={"timeout": LOCK_TIMEOUT_SECONDS})
-    except (exc.ArgumentError, ImportError) as error:
-        raise SettingsError(
-            f"store.ledger_url is no database URL this installation can open ({' '.join(str(error).split())}); "
-            "write it as postgresql+psycopg2://user:password@host/database."
-        ) from None
-    root.mkdir(parents=True, exist_ok=True)
-    _lock_before_reading(engine)
-    return engine
-
-
-def _lock_before_reading(engine: sql.Engine) -> None:
-    """Makes SQLite take the write lock when a writing transaction begins, not at its first write."""
-
-    @event.listens_for(engine, "connect")
-    def leave_transactions_to_us(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: sql.Connection) -> None:
-        writing = connection.get_execution_options().get("writing")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-
-def _name(engine: sql.Engine) -> str:
-    return engine.url.database if engine.dialect.name == "sqlite" else engine.url.render_as_string(hide_password=True)

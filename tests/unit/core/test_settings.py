@@ -69,3 +69,20 @@ def test_settings_that_cannot_change_the_outcome_are_left_out_of_the_key() -> No
     assert keyed["store"] == {}
     assert "checkpoint_seconds" not in keyed["train"]
     assert keyed["train"]["epochs"] == settings_module.Train().epochs
+
+
+def test_a_secret_of_the_wrong_form_is_refused_without_being_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_SECRETS__PREVIOUS_PSEUDONYM_KEYS", "hush-hush")
+    with pytest.raises(SettingsError, match=r"\"secrets\".*written as JSON") as refused:
+        settings_module.load()
+    monkeypatch.delenv("PIPELINE_SECRETS__PREVIOUS_PSEUDONYM_KEYS")
+    with pytest.raises(SettingsError, match=r"secrets\.previous_pseudonym_keys is not shown") as wrong:
+        settings_module.load(["secrets.previous_pseudonym_keys=hush-hush"])
+    assert "hush" not in f"{refused.value} {wrong.value}"
+
+
+def test_previous_pseudonym_keys_are_a_json_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_SECRETS__PREVIOUS_PSEUDONYM_KEYS", '["first", "second"]')
+    secrets = settings_module.load().secrets
+    assert [key.get_secret_value() for key in secrets.previous_pseudonym_keys] == ["first", "second"]
+    assert "first" not in repr(secrets)

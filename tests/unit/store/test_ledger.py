@@ -141,7 +141,7 @@ def test_of_processes_that_promote_at_once_exactly_one_wins(settings: Settings) 
 def test_a_database_held_by_another_writer_is_busy_not_a_traceback(
     ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.store.ledger.LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("pipeline.store.database.LOCK_TIMEOUT_SECONDS", 0.1)
     impatient = Ledger.open(settings.store)
     holder = sqlite3.connect(settings.store.root / "ledger.sqlite", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
