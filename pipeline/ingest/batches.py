@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.ingest.people import Pseudonymise
-from pipeline.ingest.profile import PEOPLE, Column, Exclusion, Profile, TypeRule
+from pipeline.ingest.profile import PEOPLE, AccountPattern, Column, Exclusion, Profile, TypeRule
 from pipeline.ingest.reading import Rows, read_rows
 from pipeline.store.files import RawFile
 
 
-def patterns(profile: Profile) -> tuple[TypeRule | Exclusion, ...]:
+def patterns(profile: Profile) -> tuple[TypeRule | Exclusion | AccountPattern, ...]:
     """Returns the profile's patterns in the order of the `seen_n` columns."""
-    return (*profile.events.event_type.rules, *profile.events.exclude)
+    return profile.patterns
 
 
 def schema(profile: Profile) -> pa.Schema:

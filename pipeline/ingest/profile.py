@@ -2,83 +2,35 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.core import artifacts
 from pipeline.core.days import Days
-from pipeline.core.errors import PipelineError, UsageError
-from pipeline.core.schema import EVENT_TYPES
+from pipeline.core.errors import UsageError
+from pipeline.ingest.profile_words import (
+    WEEKDAYS,
+    Day,
+    DayPattern,
+    DayRange,
+    EventType,
+    Regex,
+    TimeFormat,
+    Weekday,
+    Zone,
+    covered,
+    nearest,
+    sentence,
+)
 
 SHIPPED = Path(__file__).parent / "profiles"
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 PEOPLE = ("user_id", "session_id")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns the end of a sentence about an unknown name: the nearest right one, or all of them."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}."
-
-
-def _regex(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression ({error})") from None
-    return pattern
-
-
-def _event_type(name: str) -> str:
-    if name not in EVENT_TYPES:
-        raise ValueError(f"{name!r} is no event type{nearest(name, EVENT_TYPES).rstrip('.?')}")
-    return name
-
-
-def _zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError(f"{name!r} is no time zone{nearest(name, available_timezones())[:80].rstrip('.?')}")
-    return name
-
-
-def _weekday(name: str) -> str:
-    if name not in WEEKDAYS:
-        raise ValueError(f"{name!r} is no weekday{nearest(name, WEEKDAYS).rstrip('.?')}")
-    return name
-
-
-def _day_pattern(pattern: str) -> str:
-    try:
-        pattern.format(day=date(2000, 1, 31))
-    except (KeyError, IndexError, ValueError, AttributeError):
-        raise ValueError(
-            f"{pattern!r} may hold {{day}} or a form of it such as {{day:%Y%m%d}}, and nothing else in braces"
-        ) from None
-    return pattern
-
-
-def _days(value: Any) -> str:
-    try:
-        return str(Days.parse(str(value)))
-    except PipelineError as error:
-        raise ValueError(str(error).rstrip(".")) from None
-
-
-Regex = Annotated[str, AfterValidator(_regex)]
-EventType = Annotated[str, AfterValidator(_event_type)]
-Zone = Annotated[str, AfterValidator(_zone)]
-Weekday = Annotated[str, AfterValidator(_weekday)]
-DayPattern = Annotated[str, AfterValidator(_day_pattern)]
-DayRange = Annotated[str, BeforeValidator(_days)]
+SPANS = {"day": "one day", "month": "one month", "all": "all days"}
 
 
 class Part(BaseModel):
@@ -101,7 +53,9 @@ class Column(Part):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        return {"column": value} if isinstance(value, str) else value
+        if isinstance(value, bool):
+            raise ValueError(f"{value} is no name of a column; put it in quotes")
+        return {"column": str(value)} if isinstance(value, str | int) else value
 
 
 class EventColumns(Part):
@@ -123,6 +77,7 @@ class CatalogueColumns(Part):
     title: Column | None = None
     price: Column | None = None
     in_stock: Column | None = None
+    valid_from: Column | None = None
 
 
 class Times(Part):
@@ -131,10 +86,12 @@ class Times(Part):
     Attributes:
         format: `iso`, `epoch_seconds`, `epoch_milliseconds`, or a strptime format.
         zone: the zone of times that state none.
+        stated_offset: a time that states another offset than the zone's is `trusted`, or refused (`must_match`).
     """
 
-    format: str = "iso"
+    format: TimeFormat = "iso"
     zone: Zone = "UTC"
+    stated_offset: Literal["trusted", "must_match"] = "trusted"
 
 
 class TypeRule(Part):
@@ -162,15 +119,27 @@ class Exclusion(Part):
     matches: Regex
 
 
+class AccountPattern(Part):
+    """People who are no customers: a raw column that names a person, and what it looks like for them."""
+
+    column: str
+    matches: Regex
+
+
 class Layout(Part):
     """How the files of one day are found and read."""
 
     files: DayPattern
-    file_covers: Literal["day", "month"] = "day"
+    file_covers: Literal["day", "month", "all"] = "day"
     format: Literal["csv", "jsonl", "parquet"] = "csv"
     delimiter: str = Field(",", min_length=1, max_length=1)
     encoding: Literal["utf-8", "latin-1", "cp1252"] = "utf-8"
     null_words: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _span(self) -> Layout:
+        _require_span(self.files, self.file_covers)
+        return self
 
 
 class Events(Layout):
@@ -178,28 +147,70 @@ class Events(Layout):
     time: Times = Times()
     event_type: EventTypes
     exclude: tuple[Exclusion, ...] = ()
+    test_accounts: tuple[AccountPattern, ...] = ()
     person_columns: tuple[str, ...] = ()
     judge_robots: bool = True
 
 
-class Catalogue(Part):
-    """Where items are described: in files of their own, or, without `files`, in the events' columns."""
+class CategoryTree(Part):
+    """A file with a row a category that names its parent, which makes `category` a path."""
 
+    files: DayPattern
+    child: str
+    parent: str
+
+
+class Catalogue(Part):
+    """Where items are described: in files of their own, or, without `files`, in the events' columns.
+
+    Attributes:
+        format: `rows` hold an item each; `properties` hold one change each, of one property of one item, and the
+            names under `columns` are then properties, except those of `item_id` and `valid_from`.
+        property_column: column that names the property; `value_column` holds what it became.
+        time: how `valid_from` is written.
+    """
+
+    format: Literal["rows", "properties"] = "rows"
     files: DayPattern | None = None
+    file_covers: Literal["day", "month", "all"] = "day"
+    file_format: Literal["csv", "jsonl", "parquet"] = "csv"
     delimiter: str = Field(",", min_length=1, max_length=1)
+    encoding: Literal["utf-8", "latin-1", "cp1252"] = "utf-8"
     null_words: tuple[str, ...] = ()
+    property_column: str | None = None
+    value_column: str | None = None
     columns: CatalogueColumns = CatalogueColumns()
+    time: Times = Times()
+    category_tree: CategoryTree | None = None
 
     @model_validator(mode="after")
-    def _item(self) -> Catalogue:
-        if self.files and not self.columns.item_id:
-            raise ValueError("a catalogue with files needs columns.item_id")
+    def _whole(self) -> Catalogue:
+        changing = self.format == "properties"
+        if not self.files and (changing or self.category_tree or self.columns.valid_from):
+            raise ValueError("format: properties, category_tree and columns.valid_from need files")
+        if self.files:
+            _require_span(self.files, self.file_covers)
+            if not self.columns.item_id:
+                raise ValueError("a catalogue with files needs columns.item_id")
+        if changing and not (self.property_column and self.value_column and self.columns.valid_from):
+            raise ValueError("format: properties needs property_column, value_column and columns.valid_from")
+        if not changing and (self.property_column or self.value_column):
+            raise ValueError("property_column and value_column belong to format: properties")
+        if self.category_tree and not self.columns.category:
+            raise ValueError("category_tree needs columns.category")
         return self
+
+    @property
+    def layout(self) -> Layout:
+        """Returns how catalogue files are read: like the events', in their own place."""
+        kept = self.model_dump(include={"file_covers", "delimiter", "encoding", "null_words"})
+        return Layout(files=self.files or "", format=self.file_format, **kept)
 
 
 class Calendar(Part):
-    """Days on which the shop is closed, so that no file is no mistake."""
+    """Days on which the shop is closed, so that no file is no mistake; rows from before `opened` are refused."""
 
+    opened: Day | None = None
     closed_weekdays: tuple[Weekday, ...] = ()
     closed_days: tuple[DayRange, ...] = ()
 
@@ -234,7 +245,14 @@ class Profile(Part):
     def person_columns(self) -> tuple[str, ...]:
         """Returns every raw column that may name a person, in a fixed order."""
         mapped = (getattr(self.events.columns, name) for name in PEOPLE)
-        return tuple(dict.fromkeys([c.column for c in mapped if c] + list(self.events.person_columns)))
+        named = [c.column for c in mapped if c] + list(self.events.person_columns)
+        return tuple(dict.fromkeys(named + [account.column for account in self.events.test_accounts]))
+
+    @property
+    def patterns(self) -> tuple[TypeRule | Exclusion | AccountPattern, ...]:
+        """Returns everything a raw column is matched against, in a fixed order."""
+        events = self.events
+        return (*events.event_type.rules, *events.exclude, *events.test_accounts)
 
     @property
     def event_columns(self) -> tuple[str, ...]:
@@ -242,11 +260,32 @@ class Profile(Part):
         columns = [c.column for name in EventColumns.model_fields if (c := getattr(self.events.columns, name))]
         types = self.events.event_type
         columns += [types.column] if types.column else []
-        columns += [rule.column for rule in (*types.rules, *self.events.exclude)] + list(self.events.person_columns)
+        columns += [pattern.column for pattern in self.patterns] + list(self.events.person_columns)
         if not self.catalogue.files:
             described = (getattr(self.catalogue.columns, name) for name in CatalogueColumns.model_fields)
             columns += [c.column for c in described if c]
         return tuple(dict.fromkeys(columns))
+
+
+def _require_span(files: str, covers: str) -> None:
+    found = covered(files)
+    if files and found != covers:
+        raise ValueError(
+            f"{files!r} names a file for {SPANS[found]}, but file_covers says {covers}; "
+            f"put {{day}} or a form of it into the name, or say file_covers: {found}"
+        )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a name stands once: the second of two would hide the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        twice = [key for key, _ in node.value if names.count(key.value) > 1]
+        if twice:
+            line = twice[-1].start_mark.line + 1
+            raise ValueError(f"{twice[-1].value!r} stands twice in one place, again in line {line}")
+        return super().construct_mapping(node, deep)
 
 
 def load_profile(name: str) -> Profile:
@@ -261,36 +300,10 @@ def load_profile(name: str) -> Profile:
         hint = ": there is no such file." if own else f" is not a profile{nearest(name, known)}"
         raise UsageError(f"The source profile {name}{hint}")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"The source profile {name} is not YAML: {' '.join(str(error).split())}.") from None
     try:
         return Profile.model_validate(content)
     except ValidationError as error:
-        raise UsageError(f"The source profile {name}: {_sentence(error)}") from None
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
-    path = [str(part) for part in first["loc"]]
-    where = ".".join(path) or "as a whole"
-    if first["type"] == "extra_forbidden":
-        return f"there is no field {where}{nearest(path[-1], _fields(path[:-1]))}"
-    if first["type"] == "missing":
-        return f"the field {where} is missing."
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}."
-
-
-def _fields(path: list[str]) -> list[str]:
-    model: Any = Profile
-    for part in path:
-        if part.isdigit():
-            continue
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not models:
-            return []
-        model = models[0]
-    return list(model.model_fields)
+        raise UsageError(f"The source profile {name}: {sentence(error, Profile)}") from None
