@@ -6,7 +6,7 @@ import ibis
 import ibis.expr.types as ir
 
 from pipeline.ingest.batches import patterns
-from pipeline.ingest.profile import PEOPLE, CatalogueColumns, Column, Profile, Times
+from pipeline.ingest.profile import DESCRIBED, PEOPLE, Column, Profile, Times
 
 COUNTED = ("cart", "remove", "purchase", "cancel")
 OFFSET = r"([zZ]|UTC|[+-]\d\d:?\d\d)\s*$"
@@ -100,11 +100,7 @@ def _event_id(events: ir.Table) -> ir.StringValue:
 def described(raw: ir.Table, profile: Profile) -> dict[str, ir.Value]:
     """Returns the catalogue's columns as the events' own columns tell them."""
     columns = profile.catalogue.columns
-    return {
-        name: catalogue_value(raw, name, getattr(columns, name))
-        for name in CatalogueColumns.model_fields
-        if name != "item_id"
-    }
+    return {name: catalogue_value(raw, name, getattr(columns, name)) for name in DESCRIBED}
 
 
 def catalogue_value(raw: ir.Table, name: str, column: Column | None) -> ir.Value:

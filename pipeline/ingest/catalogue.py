@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.core.schema import CATALOGUE
 from pipeline.ingest.canonical import catalogue_value, described, text_of
-from pipeline.ingest.profile import CatalogueColumns, Layout, Profile
+from pipeline.ingest.profile import DESCRIBED, CatalogueColumns, Layout, Profile
 from pipeline.ingest.reading import read_rows
 from pipeline.store.files import RawFile
 
@@ -80,7 +80,7 @@ def items_of_events(profile: Profile) -> ir.Table:
 
 
 def described_columns() -> list[str]:
-    return [name for name in CatalogueColumns.model_fields if name != "item_id"]
+    return list(DESCRIBED)
 
 
 def described_events() -> dict[str, str]:

@@ -80,6 +80,9 @@ class CatalogueColumns(Part):
     valid_from: Column | None = None
 
 
+DESCRIBED = tuple(name for name in CatalogueColumns.model_fields if name not in ("item_id", "valid_from"))
+
+
 class Times(Part):
     """How times are written.
 
