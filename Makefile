@@ -11,10 +11,10 @@ export AIRFLOW_PORT MLFLOW_PORT SERVE_PORT
 shop = $(if $(SOURCE),--source "$(SOURCE)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(ROOT),--root "$(ROOT)")
 night = $(shop) $(if $(DAYS),--days "$(DAYS)") $(foreach word,$(SET),--set "$(word)")
 
-.PHONY: help setup nightly up down status test lint docs requirements clean
+.PHONY: help setup nightly up down status test test-services lint docs requirements clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 setup: $(SETUP) ## builds .venv; done again only when the requirements change
 
@@ -39,7 +39,12 @@ status: $(SETUP) ## what runs, and where
 	@$(PYTHON) -m stack status $(if $(ROOT),--root "$(ROOT)")
 
 test: $(SETUP) lint ## style, floors, and every test that needs no outside service
-	$(PYTHON) -m pytest tests
+	$(PYTHON) -m pytest
+
+test-services: $(SETUP) ## tests against real Swift, Postgres, Spark, Prometheus, Chromium; installs them on Debian 12, as root
+	@bash tests/services/install.sh
+	.venv/bin/uv pip install --quiet --python $(PYTHON) -r tests/services/requirements.txt
+	$(PYTHON) -m pytest tests/services
 
 lint: $(SETUP) ## style and floors
 	$(PYTHON) -m ruff check .
@@ -50,6 +55,7 @@ docs: $(SETUP) ## writes the reference pages that are made from code
 
 requirements: $(SETUP) ## compiles requirements.txt from setup.cfg
 	UV_CUSTOM_COMPILE_COMMAND='make requirements' .venv/bin/uv pip compile setup.cfg --extra test --python-version 3.11 --output-file requirements.txt --quiet
+	UV_CUSTOM_COMPILE_COMMAND='make requirements' .venv/bin/uv pip compile tests/services/requirements.in -c requirements.txt --python-version 3.11 --output-file tests/services/requirements.txt --quiet
 
 clean: ## removes caches and the environment; the state in var/ stays
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache *.egg-info
