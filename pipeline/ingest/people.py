@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Pseudonymise = Callable[[pa.StringArray], pa.StringArray]
 KEY_ID_DIGITS = 8
 PATTERN = r"[0-9a-f]{64}\.[0-9a-f]{8}"
-REMEMBERED = 100_000
 _BLOCK_BYTES = 64
 _Hash = Callable[[str], str]
 
@@ -28,19 +27,19 @@ _Hash = Callable[[str], str]
 def pseudonymiser(key: str, previous: Iterable[str] = (), erased: Collection[str] = ()) -> Pseudonymise:
     """Returns a function from raw ids to pseudonyms; nulls stay null.
 
-    Each distinct id of a batch is hashed once and joined back by its place in the dictionary; the ids of the batches
-    before are remembered as long as they are not too many.
+    Each distinct id of a batch is hashed once and joined back by its place in the dictionary. Remembering the ids of
+    earlier batches as well costs more than it saves.
 
     Args:
         previous: keys in force before.
         erased: pseudonyms of who was forgotten. Somebody forgotten under a previous key is called by that pseudonym,
             which is the one thing known of them, so that the rule `erased` finds their rows.
     """
-    named = _remembering(_named(key, previous, erased))
+    named = _named(key, previous, erased)
 
     def pseudonymise(ids: pa.StringArray) -> pa.StringArray:
         coded = ids.dictionary_encode()
-        return pa.array(named(coded.dictionary.to_pylist()), pa.string()).take(coded.indices)
+        return pa.array([named(raw) for raw in coded.dictionary.to_pylist()], pa.string()).take(coded.indices)
 
     return pseudonymise
 
@@ -101,23 +100,3 @@ def _hasher(key: str) -> _Hash:
         return outside.hexdigest() + ending
 
     return hashed
-
-
-def _remembering(hashed: _Hash) -> Callable[[list[str]], list[str]]:
-    """Looks ids up among the last seen ones first: most of a batch's people were in the batch before."""
-    young: dict[str, str] = {}
-    old: dict[str, str] = {}
-
-    def named(ids: list[str]) -> list[str]:
-        nonlocal young, old
-        if len(young) > REMEMBERED:
-            young, old = {}, young
-        names = []
-        for raw in ids:
-            name = young.get(raw)
-            if name is None:
-                name = young[raw] = old.get(raw) or hashed(raw)
-            names.append(name)
-        return names
-
-    return named
