@@ -3,8 +3,8 @@
     python -m benchmarks.logs --rows 1000000 --days 1 --into FOLDER [--gzip] [--first 2026-01-05] [--seed 7]
 
 writes for each day `events-DAY.csv`, `catalogue-DAY.csv` and `truth-DAY.json` (what ingest must find: the counts of
-every outcome, type and kind of dirt), and `profile.yaml`, the shipped profile with the names of these files. `--rows` is
-the total of all days. Ingest it with
+every outcome, type and kind of dirt), and `profile.yaml`, the shipped profile with the names of these files. `--rows`
+is the total of all days. Ingest it with
 
     python -m pipeline ingest --run 2026-01-05 --set ingest.source=FOLDER --set ingest.profile=FOLDER/profile.yaml
 
