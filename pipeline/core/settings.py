@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -23,6 +23,7 @@ from pipeline.core.errors import MissingSecretError, SettingsError
 
 ENVIRONMENT_PREFIX = "PIPELINE_"
 FREE = {"keyed": False}
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
@@ -120,10 +121,13 @@ class Ingest(Section):
     quarantine_warn_share: float = Field(0.01, ge=0, le=1, description="Share of refused rows that is worth a warning.")
     quarantine_fail_share: float = Field(0.2, ge=0, le=1, description="Share of refused rows that fails the day.")
     quarantine_min_rows: int = Field(20, ge=0, description="Fewer refused rows than this never fail a day.")
-    rule_warn_share: dict[str, float] = Field(
+    rule_warn_share: dict[str, Share] = Field(
         {}, description="Share of rows one rule may take before a warning, by rule."
     )
-    rule_fail_share: dict[str, float] = Field({}, description="Share of rows one rule may take before the day fails.")
+    rule_fail_share: dict[str, Share] = Field({}, description="Share of rows one rule may take before the day fails.")
+    max_routed_share: float = Field(
+        0.8, ge=0, le=1, description="Share of rows of other days that fails a file of one day."
+    )
     replay: str = Field(
         "",
         description="Only days that hold quarantined rows are read again: of this rule, or `all`.",

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.artifacts import Artifact
-from pipeline.core.errors import MissingInputError
+from pipeline.core.errors import DataError, MissingInputError
 from pipeline.core.run import Layout, Run
+from pipeline.core.step import Report
 from pipeline.ingest.rules import OUTCOMES
+
+LANDED = "landed"
+"""Name under which a run notes what it made of its own days' files, those over their budget among them."""
+
+
+def require_equation(day: date, rows: int, outcomes: Mapping[str, int], rules: Mapping[str, int]) -> None:
+    """Raises: DataError: a row is in no outcome or in two."""
+    total, told = sum(outcomes.values()), sum(rules.values()) + outcomes["clean"]
+    if not rows == total == told:
+        parts = " + ".join(f"{count:,} {name}" for name, count in outcomes.items())
+        raise DataError(
+            f"{day}: {rows:,} rows were read but {parts} = {total:,} accounted for; this is a defect, report it."
+        )
+
+
+def report_of(counts: Mapping[str, Any]) -> Report:
+    """Says what became of one day's rows."""
+    numbers = {name: counts[name] for name in ("rows", *OUTCOMES)}
+    if counts["closed"]:
+        return Report(f"{counts['day']}: closed, no logs.", numbers)
+    warning = f" WARNING: {'; '.join(counts['warnings'])}." if counts["warnings"] else ""
+    told = ", ".join(f"{counts[name]:,} {name}" for name in OUTCOMES if counts[name])
+    return Report(f"{counts['day']}: {counts['rows']:,} rows: {told or 'nothing'}.{warning}", numbers)
 
 
 @dataclass

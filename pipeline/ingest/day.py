@@ -1,27 +1,31 @@
-"""Makes one day's artifact: finds its files, judges every row, accounts for all of them and writes what they said."""
+"""One day's files become one artifact: every row judged, accounted for and written, whatever day it belongs to."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from pipeline.core.days import end_of_day
-from pipeline.core.errors import DataError, MissingInputError
+from pipeline.core.days import Days, end_of_day
+from pipeline.core.errors import MissingInputError
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.ingest import batches, catalogue, people, writing
+from pipeline.ingest.accounts import report_of, require_equation
+from pipeline.ingest.budget import Budget
 from pipeline.ingest.profile import load_profile
 from pipeline.ingest.questions import Questions
-from pipeline.ingest.rules import OUTCOMES
+from pipeline.ingest.rules import OUTCOMES, rules_of
 from pipeline.store import files
 from pipeline.store.engine import Engine
+from pipeline.store.erasures import Erasures
 from pipeline.store.files import RawFile
 
 
@@ -70,9 +74,18 @@ class Ingestion:
         self.settings, self.limits, self.engine = settings, settings.ingest, engine
         self.profile = load_profile(self.limits.profile)
         self.key = settings.secrets.require("pseudonym_key")
+        self.budget = Budget(settings, self.profile, rules_of(self.profile))
+
+    @cached_property
+    def erased(self) -> tuple[str, pa.Table]:
+        """Returns whose rows are left out, and a digest of them."""
+        erasures = Erasures.open(self.settings)
+        return erasures.digest(), erasures.table()
 
     @cached_property
     def questions(self) -> Questions:
+        _, erased = self.erased
+        self.engine.load("erased", erased.to_batches(), erased.schema)
         return Questions(self.profile, self.limits, self.engine)
 
     def asked(self, day: date, as_of: datetime) -> Asked:
@@ -104,25 +117,25 @@ class Ingestion:
 
     def inputs(self, asked: Asked, found: Found) -> dict[str, str]:
         """Returns what decides the day's artifact, the settings aside."""
-        return found.digests() | {
+        inputs = found.digests() | {
             "day": str(asked.day),
             "horizon": asked.horizon.isoformat(),
             "shop zone": self.settings.shop.timezone,
             "profile": self.profile.digest,
             "pseudonym key": people.fingerprint(self.key),
         }
+        erased, _ = self.erased
+        return inputs | {"erasures": erased} if erased else inputs
 
     def fill(self, folder: Path, asked: Asked, found: Found) -> Report:
-        """Writes one day's files.
-
-        Raises: DataError: more rows were refused than the budget allows.
-        """
+        """Writes one day's files; a day over its budget gets them too, and `over_budget` in its counts says why."""
         self._judge(asked, found)
+        routed_days = self._write(folder, asked)
         counts = self._counts(asked, closed=not found.events)
-        self._hold_to_budget(counts)
-        self._write(folder)
+        counts |= {"routed_days": routed_days, "late": {"rows": 0, "duplicate": 0, "from": {}}}
+        counts |= self.budget.judge(counts, self._first_taken_by)
         (folder / "counts.json").write_text(json.dumps(counts, indent=1))
-        return _report(counts, self.limits.quarantine_warn_share)
+        return report_of(counts)
 
     def _judge(self, asked: Asked, found: Found) -> None:
         pseudonymise = people.pseudonymiser(self.key)
@@ -150,20 +163,6 @@ class Ingestion:
         types = dict(sorted(types.items()))
         return {"day": str(asked.day), "closed": closed, "rows": rows, **outcomes, "rules": rules, "event_types": types}
 
-    def _hold_to_budget(self, counts: dict[str, Any]) -> None:
-        refused, rows = counts["quarantined"], counts["rows"]
-        if refused < self.limits.quarantine_min_rows or refused <= self.limits.quarantine_fail_share * rows:
-            return
-        worst = max(
-            (r for r in self.questions.rules if r.outcome == "quarantined"), key=lambda r: counts["rules"][r.name]
-        )
-        raise DataError(
-            f"{counts['day']}: {refused:,} of {rows:,} rows were refused ({refused / rows:.1%}), more than "
-            f"ingest.quarantine_fail_share allows ({self.limits.quarantine_fail_share:.1%}); "
-            f"most by rule {worst.name} ({counts['rules'][worst.name]:,}: {worst.doc.rstrip('.')}), first in "
-            f"{self._first_taken_by(worst.name)}; correct the file or the profile."
-        )
-
     def _first_taken_by(self, rule: str) -> str:
         """Returns file and row of the first row of the day a rule took."""
         judged = self.engine.table("judged")
@@ -171,34 +170,35 @@ class Ingestion:
         first = self.engine.answer(taken.order_by("source_file", "row_number").limit(1)).to_pylist()[0]
         return f"{first['source_file']} row {first['row_number']}"
 
-    def _write(self, folder: Path) -> None:
+    def _write(self, folder: Path, asked: Asked) -> dict[str, int]:
+        """Returns how many rows were routed to which day."""
         ask, questions = self.engine.ask, self.questions
-        for name, outcome in (("events", "clean"), ("routed", "routed")):
-            writing.write_rows(folder / f"{name}.parquet", ask(questions.events[outcome]), writing.EVENT_SCHEMA)
+        elsewhere = Elsewhere(asked, self.settings.shop.timezone)
+        writing.write_rows(folder / "events.parquet", ask(questions.events["clean"]), writing.EVENT_SCHEMA)
+        routed = elsewhere.counted(ask(questions.events["routed"]))
+        writing.write_rows(folder / "routed.parquet", routed, writing.EVENT_SCHEMA)
         refused = writing.quarantined(ask(questions.refused), self.profile.event_columns)
         writing.write_rows(folder / "quarantine.parquet", refused, writing.QUARANTINE_SCHEMA)
         writing.write_rows(folder / "catalogue.parquet", ask(questions.items), writing.CATALOGUE_SCHEMA)
+        return elsewhere.days()
 
 
-def require_equation(day: date, rows: int, outcomes: Mapping[str, int], rules: Mapping[str, int]) -> None:
-    """Raises: DataError: a row is in no outcome or in two."""
-    total, told = sum(outcomes.values()), sum(rules.values()) + outcomes["clean"]
-    if not rows == total == told:
-        parts = " + ".join(f"{count:,} {name}" for name, count in outcomes.items())
-        raise DataError(
-            f"{day}: {rows:,} rows were read but {parts} = {total:,} accounted for; this is a defect, report it."
-        )
+class Elsewhere:
+    """Counts, while they are written, the rows that belong to other days of the shop than their file's."""
 
+    def __init__(self, asked: Asked, shop_zone: str) -> None:
+        reach = Days(asked.oldest.date() - timedelta(days=2), asked.horizon.date() + timedelta(days=2))
+        self._days = [str(day) for day in reach]
+        begins = [end_of_day(day - timedelta(days=1), shop_zone) for day in reach]
+        self._begins = pa.array(begins, pa.timestamp("us", "UTC")).cast("int64").to_numpy()
+        self._rows = np.zeros(len(self._days), np.int64)
 
-def _report(counts: dict[str, Any], warn_share: float) -> Report:
-    numbers = {name: counts[name] for name in ("rows", *OUTCOMES)}
-    if counts["closed"]:
-        return Report(f"{counts['day']}: closed, no logs.", numbers)
-    share = counts["quarantined"] / max(counts["rows"], 1)
-    warning = (
-        f" WARNING: {share:.1%} of the rows were refused, more than ingest.quarantine_warn_share."
-        if share > warn_share
-        else ""
-    )
-    told = ", ".join(f"{counts[name]:,} {name}" for name in OUTCOMES if counts[name])
-    return Report(f"{counts['day']}: {counts['rows']:,} rows: {told or 'nothing'}.{warning}", numbers)
+    def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            times = batch.column("event_time").cast(pa.timestamp("us", "UTC")).cast("int64").to_numpy()
+            places = np.searchsorted(self._begins, times, side="right") - 1
+            self._rows += np.bincount(places, minlength=len(self._rows))
+            yield batch
+
+    def days(self) -> dict[str, int]:
+        return {day: int(rows) for day, rows in zip(self._days, self._rows, strict=True) if rows}
