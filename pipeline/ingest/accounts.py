@@ -62,18 +62,26 @@ class Account:
 
 
 def account_of_run(root: Path, run_id: str) -> Account:
-    """Raises: MissingInputError: no such run, or it has ingested nothing."""
+    """Adds up the days of a run; those it only re-opened are not its own."""
+    account = Account()
+    for artifact in landed_of_run(root, run_id).values():
+        account.add(artifact)
+    return account
+
+
+def landed_of_run(root: Path, run_id: str) -> dict[str, Artifact]:
+    """Returns, by day, what a run made of its files, days over their budget among them.
+
+    Raises: MissingInputError: no such run, or it has ingested nothing.
+    """
     if not (Layout(root).runs / run_id / "run.json").exists():
         raise MissingInputError(f"There is no run {run_id} under {root}; known are the folders of {Layout(root).runs}.")
-    days = Run.open(root, run_id, "UTC").artifacts("ingest")
+    days = Run.open(root, run_id, "UTC").artifacts("ingest", LANDED)
     if not days:
         raise MissingInputError(
             f"Run {run_id} has ingested nothing yet; run `python -m pipeline ingest --run {run_id}`."
         )
-    account = Account()
-    for artifact in days.values():
-        account.add(artifact)
-    return account
+    return dict(sorted(days.items()))
 
 
 def as_markdown(account: Account) -> str:

@@ -20,3 +20,40 @@ def counts_command(
 
     settings = settings_module.load(set_ or [])
     print(as_markdown(account_of_run(settings.store.root.resolve(), run)))
+
+
+@tools.command("replay")
+def replay_command(
+    run: Annotated[str, typer.Option("--run", help="Run id of the replay; later steps follow under the same one.")],
+    days: Annotated[str | None, typer.Option("--days", help="DAY or FIRST..LAST, unless the run id says it.")] = None,
+    rule: Annotated[str, typer.Option("--rule", help="Only days that hold rows refused by this rule.")] = "all",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting.")] = None,
+) -> None:
+    """Reads days that hold quarantined rows from the source again, after a fix, and leaves the others as they are."""
+    from pipeline.core import settings as settings_module
+    from pipeline.core.days import Days
+    from pipeline.core.run import Run
+    from pipeline.ingest import step
+
+    settings = settings_module.load([*(set_ or []), f"ingest.replay='{rule}'"])
+    asked = Days.parse(days) if days else None
+    opened = Run.open(settings.store.root.resolve(), run, settings.shop.timezone, asked)
+    print(f"replay: {step.run(settings, opened).sentence}")
+
+
+@tools.command("quarantine")
+def quarantine_command(
+    run: Annotated[str, typer.Option("--run", help="Run id whose ingested days are looked at.")] = "",
+    day: Annotated[str | None, typer.Option("--day", help="Only this day; without --run, as it is in force.")] = None,
+    rule: Annotated[str, typer.Option("--rule", help="Only rows refused by this rule.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Most rows shown.")] = 20,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting.")] = None,
+) -> None:
+    """Prints which rows were refused, by which rule and where they lie; persons stay pseudonyms."""
+    from pipeline.core import settings as settings_module
+    from pipeline.core.days import parse_day
+    from pipeline.ingest.quarantine import refused_days, told
+
+    settings = settings_module.load(set_ or [])
+    for line in told(refused_days(settings, run, parse_day(day) if day else None), rule, limit):
+        print(line)
