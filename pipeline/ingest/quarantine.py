@@ -66,7 +66,7 @@ def told(days: Mapping[str, Artifact], rule: str = "", limit: int = 20) -> Itera
 def _by_rule(days: Mapping[str, Artifact], rule: str) -> Counter[str]:
     found: Counter[str] = Counter()
     for artifact in days.values():
-        for group in pq.read_table(artifact.file("quarantine.parquet"), ["rule"])["rule"].value_counts().to_pylist():
+        for group in pq.read_table(artifact.file("quarantine.parquet"), columns=["rule"])["rule"].value_counts().to_pylist():
             found[group["values"]] += group["counts"]
     return Counter({name: count for name, count in found.items() if rule in ("", name)})
 

@@ -119,21 +119,6 @@ def test_rows_later_than_the_as_of_time_come_from_the_future(source) -> None:
     assert (day.counts["clean"], day.rules) == (1, {"future_time": 1})
 
 
-def test_a_day_above_its_budget_fails_naming_the_worst_rule_and_leaves_nothing(source) -> None:
-    source.set(quarantine_fail_share=0.5, quarantine_min_rows=3)
-    bad = [f"2026-01-05T10:00:0{n}Z,anna,v1,hover,lamp,,1.00," for n in range(3)]
-    source.write(CLEAN, *bad, "2026-01-05T10:00:00Z,,,seen,lamp,,1.00,")
-    with pytest.raises(DataError, match=r"4 of 5 rows were refused \(80.0%\).*unknown_type \(3.*2026-01-05.csv row 2"):
-        source.ingest()
-    assert not list((source.settings.store.root / "store").rglob("*.parquet"))
-
-
-def test_a_few_refused_rows_of_a_tiny_day_do_not_fail_it_but_are_warned_of(source) -> None:
-    source.set(quarantine_fail_share=0.2, quarantine_min_rows=3)
-    source.write(CLEAN, "2026-01-05T10:00:00Z,,,seen,lamp,,1.00,")
-    assert "WARNING: 50.0% of the rows were refused" in source.ingest().report.sentence
-
-
 def test_a_lost_row_is_noticed() -> None:
     outcomes = {"clean": 1, "quarantined": 1, "duplicate": 0, "robot": 0, "excluded": 0, "routed": 0}
     require_equation(datetime(2026, 1, 5).date(), 2, outcomes, {"torn": 1})
