@@ -1,4 +1,8 @@
-"""What a day's files say of the shop's items: from catalogue files, or from the columns of the events themselves."""
+"""What a day's files say of the shop's items: from catalogue files, or from the columns of the events themselves.
+
+Files become `item_states`: an item's description and the time it holds from and until. A row of a file is a whole
+description, or (`format: properties`) one change of one property, the others staying what they were.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,26 @@ from datetime import datetime
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipeline.core.errors import DataError
 from pipeline.core.schema import CATALOGUE
-from pipeline.ingest.canonical import catalogue_value, described, text_of
-from pipeline.ingest.profile import DESCRIBED, CatalogueColumns, Layout, Profile
+from pipeline.ingest.canonical import catalogue_value, described, moment, text_of
+from pipeline.ingest.profile import DESCRIBED, CatalogueColumns, Profile
 from pipeline.ingest.reading import read_rows
 from pipeline.store.files import RawFile
 
-
-def layout(profile: Profile) -> Layout:
-    """Returns how catalogue files are read: like the events', in their own place."""
-    catalogue = profile.catalogue
-    words = catalogue.null_words
-    return Layout(files=catalogue.files or "", format="csv", delimiter=catalogue.delimiter, null_words=words)
+PATHS_SCHEMA = pa.schema([("named", pa.string()), ("path", pa.string())])
 
 
 def columns(profile: Profile) -> tuple[str, ...]:
     """Returns the raw columns of catalogue files."""
-    mapped = (getattr(profile.catalogue.columns, name) for name in CatalogueColumns.model_fields)
+    catalogue = profile.catalogue
+    if catalogue.format == "properties":
+        keys = (catalogue.columns.item_id, catalogue.columns.valid_from)
+        named = [key.column for key in keys if key]
+        return tuple(dict.fromkeys([*named, str(catalogue.property_column), str(catalogue.value_column)]))
+    mapped = (getattr(catalogue.columns, name) for name in CatalogueColumns.model_fields)
     return tuple(dict.fromkeys(column.column for column in mapped if column))
 
 
@@ -34,30 +40,125 @@ def schema(profile: Profile) -> pa.Schema:
 
 
 def read_items(files: Sequence[RawFile], profile: Profile) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of the day's catalogue files; a torn row describes nothing and is left out."""
+    """Yields the rows of catalogue files; a torn row describes nothing, nor does a property nobody asked for."""
     wanted, place = schema(profile), 0
     for file in files:
-        for rows in read_rows(file, layout(profile), columns(profile)):
+        for rows in read_rows(file, profile.catalogue.layout, columns(profile)):
             places = pa.array(range(place, place + len(rows.torn)), pa.int64())
             arrays = [places, *(column.combine_chunks() for column in rows.table.columns)]
             batch = pa.RecordBatch.from_arrays(arrays, schema=wanted)
-            yield batch.filter(pa.array([why is None for why in rows.torn], pa.bool_()))
+            whole = pa.array([why is None for why in rows.torn], pa.bool_())
+            yield batch.filter(pc.and_(whole, _asked_for(batch, profile)))
             place += len(rows.torn)
 
 
-def items_of_files(profile: Profile) -> ir.Table:
-    """Returns one row an item, the last that names it, valid from the beginning of the day (`asked.begin`)."""
-    raw = ibis.table({"place": "int64"} | {f"raw_{name}": "string" for name in columns(profile)}, name="raw_items")
+def _asked_for(batch: pa.RecordBatch, profile: Profile) -> pa.Array:
+    if profile.catalogue.format == "rows":
+        return pa.repeat(pa.scalar(True), batch.num_rows)
+    mapped = [getattr(profile.catalogue.columns, name) for name in DESCRIBED]
+    properties = pa.array([column.column for column in mapped if column], pa.string())
+    return pc.is_in(batch.column(f"raw_{profile.catalogue.property_column}"), value_set=properties)
+
+
+def read_paths(files: Sequence[RawFile], profile: Profile) -> pa.Table:
+    """Returns the path from the root to every category of the category tree.
+
+    Raises: DataError: a category is its own ancestor.
+    """
+    tree = profile.catalogue.category_tree
+    parents: dict[str, str | None] = {}
+    for file in files if tree else ():
+        layout = profile.catalogue.layout.model_copy(update={"files": tree.files})
+        for rows in read_rows(file, layout, (tree.child, tree.parent)):
+            pairs = zip(*(rows.table.column(n).to_pylist() for n in (tree.child, tree.parent)), strict=True)
+            parents |= {child: parent for child, parent in pairs if child}
+    paths = {name: "/".join(_ancestry(name, parents)) for name in parents}
+    return pa.table({"named": list(paths), "path": list(paths.values())}, schema=PATHS_SCHEMA)
+
+
+def _ancestry(name: str, parents: dict[str, str | None]) -> list[str]:
+    path, above = [name], parents.get(name)
+    while above:
+        if above in path:
+            raise DataError(f"The category tree: {name} lies below {above}, which lies below itself; correct the file.")
+        path.append(above)
+        above = parents.get(above)
+    return path[::-1]
+
+
+def states_of_files(profile: Profile) -> ir.Table:
+    """Returns `item_states`: the columns of `schema.CATALOGUE` and `until`, when the next description of the item came.
+
+    Both moments are null where the files state no time.
+    """
+    said = _said(profile)
+    if profile.catalogue.format == "properties":
+        changes = said.group_by("item_id", "valid_from").agg(
+            **{name: said[name].argmax(said.place, where=said[name].notnull()) for name in DESCRIBED}
+        )
+        states = _carried_forward(changes)
+    else:
+        newest = ibis.window(group_by=[said.item_id, said.valid_from], order_by=ibis.desc(said.place))
+        numbered = said.mutate(newer=ibis.row_number().over(newest))
+        states = numbered.filter(numbered.newer == 0)
+    following = ibis.window(group_by=states.item_id, order_by=states.valid_from)
+    return states.select(*CATALOGUE, until=states.valid_from.lead().over(following))
+
+
+def _said(profile: Profile) -> ir.Table:
+    """Returns what each row says, typed; a row without item, or without a readable time where one is due, is none."""
     mapped = profile.catalogue.columns
-    rows = raw.mutate(item_id=text_of(raw, mapped.item_id))
+    raw = ibis.table({"place": "int64"} | {f"raw_{name}": "string" for name in columns(profile)}, name="raw_items")
+    if profile.catalogue.format == "properties":
+        what, value = raw[f"raw_{profile.catalogue.property_column}"], raw[f"raw_{profile.catalogue.value_column}"]
+        properties = {column.column for name in DESCRIBED if (column := getattr(mapped, name))}
+        nothing = ibis.null("string")
+        raw = raw.mutate(**{f"raw_{p}": ibis.ifelse(what == p, value, nothing) for p in sorted(properties)})
+    since = moment(text_of(raw, mapped.valid_from), profile.catalogue.time) if mapped.valid_from else None
+    rows = raw.select(
+        "place",
+        item_id=text_of(raw, mapped.item_id),
+        valid_from=ibis.null("timestamp('UTC')") if since is None else since,
+        **{name: catalogue_value(raw, name, getattr(mapped, name)).cast(CATALOGUE[name]) for name in DESCRIBED},
+    )
     rows = rows.filter(rows.item_id.notnull())
-    last = ibis.row_number().over(ibis.window(group_by=rows.item_id, order_by=ibis.desc(rows.place)))
-    rows = rows.mutate(last=last)
-    rows = rows.filter(rows["last"] == 0)
-    values = {name: catalogue_value(rows, name, getattr(mapped, name)) for name in described_columns()}
-    asked = ibis.table({"begin": "timestamp('UTC')"}, name="asked")
-    rows = rows.select("item_id", **values).cross_join(asked.select(valid_from=asked.begin))
-    return _in_order(rows)
+    rows = rows if since is None else rows.filter(rows.valid_from.notnull())
+    return _with_paths(rows) if profile.catalogue.category_tree else rows
+
+
+def _with_paths(rows: ir.Table) -> ir.Table:
+    paths = ibis.table(dict.fromkeys(PATHS_SCHEMA.names, "string"), name="category_paths")
+    joined = rows.left_join(paths, rows.category == paths.named)
+    return joined.mutate(category=ibis.coalesce(joined.path, joined.category)).drop(*PATHS_SCHEMA.names)
+
+
+def _carried_forward(changes: ir.Table) -> ir.Table:
+    """Fills what a change does not say with what was said before: the n-th value said holds until the next one."""
+    before = ibis.window(group_by=changes.item_id, order_by=changes.valid_from, preceding=None, following=0)
+    counted = changes.mutate(**{f"nth_{name}": changes[name].count().over(before) for name in DESCRIBED})
+    filled = {
+        name: counted[name].max().over(ibis.window(group_by=[counted.item_id, counted[f"nth_{name}"]]))
+        for name in DESCRIBED
+    }
+    return counted.mutate(**filled)
+
+
+def items_of_files(profile: Profile) -> ir.Table:
+    """Returns the descriptions that held at some time of the day (`asked`), in order of item and time.
+
+    Files that cover more than the day are asked for the items met in clean rows, or described anew that day.
+    """
+    states = ibis.table(CATALOGUE | {"until": "timestamp('UTC')"}, name="item_states")
+    moments = {n: "timestamp('UTC')" for n in ("begin", "end", "horizon")}
+    rows = states.cross_join(ibis.table(moments, name="asked"))
+    known = (rows.valid_from < ibis.least(rows.end, rows.horizon)) & (rows.until.isnull() | (rows.until > rows.begin))
+    rows = rows.filter(rows.valid_from.isnull() | known)
+    if profile.catalogue.file_covers != "day":
+        judged = ibis.table(described_events(), name="judged")
+        met = judged.filter(judged.outcome == "clean").select(met=judged.item_id).distinct()
+        rows = rows.left_join(met, rows.item_id == met.met)
+        rows = rows.filter(rows.met.notnull() | (rows.valid_from >= rows.begin))
+    return _in_order(rows.mutate(valid_from=ibis.coalesce(rows.valid_from, rows.begin)))
 
 
 def items_of_events(profile: Profile) -> ir.Table:
@@ -66,27 +167,22 @@ def items_of_events(profile: Profile) -> ir.Table:
     clean = judged.filter(judged.outcome == "clean", judged.item_id.notnull())
     order = [clean.event_time, clean.source_file, clean.row_number]
     clean = clean.mutate(place=ibis.row_number().over(ibis.window(order_by=order)))
-    names = described_columns()
     last = clean.group_by("item_id").agg(
-        **{name: clean[f"item_{name}"].argmax(clean.place, where=clean[f"item_{name}"].notnull()) for name in names}
+        **{n: clean[f"item_{n}"].argmax(clean.place, where=clean[f"item_{n}"].notnull()) for n in DESCRIBED}
     )
-    joined = clean.join(last.rename({f"last_{n}": n for n in names}), "item_id")
-    same = [joined[f"item_{n}"].identical_to(joined[f"last_{n}"]) | joined[f"item_{n}"].isnull() for n in names]
+    joined = clean.join(last.rename({f"last_{n}": n for n in DESCRIBED}), "item_id")
+    same = [joined[f"item_{n}"].identical_to(joined[f"last_{n}"]) | joined[f"item_{n}"].isnull() for n in DESCRIBED]
     agree = ibis.and_(*same)
-    keys = {n: joined[f"last_{n}"] for n in names}
+    keys = {n: joined[f"last_{n}"] for n in DESCRIBED}
     first = joined.event_time.min(where=agree)
     rows = joined.group_by("item_id", **keys).agg(valid_from=ibis.coalesce(first, joined.event_time.max()))
     return _in_order(rows)
 
 
-def described_columns() -> list[str]:
-    return list(DESCRIBED)
-
-
 def described_events() -> dict[str, str]:
     """Returns the columns of judged rows a catalogue is made from."""
     place = {"source_file": "string", "row_number": "int64", "outcome": "string", "item_id": "string"}
-    return place | {"event_time": "timestamp('UTC')"} | {f"item_{n}": CATALOGUE[n] for n in described_columns()}
+    return place | {"event_time": "timestamp('UTC')"} | {f"item_{n}": CATALOGUE[n] for n in DESCRIBED}
 
 
 def beside_events(rows: ir.Table, profile: Profile) -> ir.Table:
@@ -97,11 +193,12 @@ def beside_events(rows: ir.Table, profile: Profile) -> ir.Table:
 
 
 def _in_order(rows: ir.Table) -> ir.Table:
-    return rows.select([rows[name].cast(kind).name(name) for name, kind in CATALOGUE.items()]).order_by("item_id")
+    kept = rows.select([rows[name].cast(kind).name(name) for name, kind in CATALOGUE.items()])
+    return kept.order_by(["item_id", "valid_from"])
 
 
-def asked_moments(begin: datetime, end: datetime, horizon: datetime, oldest: datetime, first: bool) -> pa.Table:
+def asked_moments(begin: datetime, end: datetime, horizon: datetime, oldest: datetime) -> pa.Table:
     """Returns the one row of `asked`: what a compiled question does not know until a day is asked for."""
     moments = {"begin": begin, "end": end, "horizon": horizon, "oldest": oldest}
     kind = pa.timestamp("us", "UTC")
-    return pa.table({n: pa.array([m], kind) for n, m in moments.items()} | {"first": pa.array([first], pa.bool_())})
+    return pa.table({n: pa.array([m], kind) for n, m in moments.items()})

@@ -17,13 +17,13 @@ from pipeline.core.days import Days, end_of_day
 from pipeline.core.errors import MissingInputError
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
-from pipeline.ingest import batches, catalogue, people, writing
+from pipeline.ingest import catalogue, people, writing
 from pipeline.ingest.accounts import report_of, require_equation
 from pipeline.ingest.budget import Budget
 from pipeline.ingest.profile import load_profile
 from pipeline.ingest.questions import Questions
 from pipeline.ingest.rules import OUTCOMES, rules_of
-from pipeline.store import files
+from pipeline.ingest.spanning import Spanning, files_of
 from pipeline.store.engine import Engine
 from pipeline.store.erasures import Erasures
 from pipeline.store.files import RawFile
@@ -53,7 +53,7 @@ class Asked:
         return cls(day, begin, end, horizon, begin - timedelta(days=max_late_days))
 
     def table(self) -> pa.Table:
-        return catalogue.asked_moments(self.begin, self.end, self.horizon, self.oldest, self.day.day == 1)
+        return catalogue.asked_moments(self.begin, self.end, self.horizon, self.oldest)
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,10 @@ class Found:
 
     events: list[RawFile]
     items: list[RawFile]
+    tree: list[RawFile]
 
     def digests(self) -> dict[str, str]:
-        return {f"file {file.name}": file.digest for file in (*self.events, *self.items)}
+        return {f"file {file.name}": file.digest for file in (*self.events, *self.items, *self.tree)}
 
 
 class Ingestion:
@@ -75,6 +76,7 @@ class Ingestion:
         self.profile = load_profile(self.limits.profile)
         self.key = settings.secrets.require("pseudonym_key")
         self.budget = Budget(settings, self.profile, rules_of(self.profile))
+        self.spanning = Spanning(engine, self.profile, people.pseudonymiser(self.key), settings.shop.timezone)
 
     @cached_property
     def erased(self) -> tuple[str, pa.Table]:
@@ -94,26 +96,28 @@ class Ingestion:
 
     def find(self, asked: Asked) -> Found:
         """Raises: MissingInputError: the day has no file and the calendar does not call it closed."""
-        pattern = self.profile.events.files
-        events = self._files(pattern, asked)
-        if not events and not self.profile.calendar.closed(asked.day):
-            expected = f"{self.limits.source.rstrip('/')}/{pattern.format(day=asked.day)}"
+        events, items = self.profile.events, self.profile.catalogue
+        found = self._files(events.files, events.file_covers, asked, events.time.zone)
+        if not found and not self.profile.calendar.closed(asked.day):
             raise MissingInputError(
-                f"No logs for {asked.day}: expected {expected}, and the profile's calendar calls the day open."
+                f"No logs for {asked.day}: expected {self._expected(events.files, asked)}, and the profile's calendar "
+                f"calls the day open."
             )
-        items = self._files(self.profile.catalogue.files, asked) if self.profile.catalogue.files else []
-        if events and self.profile.catalogue.files and not items:
-            expected = f"{self.limits.source.rstrip('/')}/{self.profile.catalogue.files.format(day=asked.day)}"
-            raise MissingInputError(f"No catalogue for {asked.day}: expected {expected}.")
-        return Found(events, items)
+        described = self._files(items.files, items.file_covers, asked, items.time.zone)
+        tree = self._files(items.category_tree and items.category_tree.files, "all", asked, items.time.zone)
+        for what, pattern, files in (
+            ("catalogue", items.files, described),
+            ("category tree", items.category_tree and items.category_tree.files, tree),
+        ):
+            if found and pattern and not files:
+                raise MissingInputError(f"No {what} for {asked.day}: expected {self._expected(pattern, asked)}.")
+        return Found(found, described, tree)
 
-    def _files(self, pattern: str, asked: Asked) -> list[RawFile]:
-        days = [asked.day]
-        if self.profile.events.file_covers == "month":
-            # The shop's day may reach into the month before or after, as the file's zone counts.
-            days = [m.astimezone(self.profile.zone).date() for m in (asked.begin, asked.end - timedelta(seconds=1))]
-        names = dict.fromkeys(pattern.format(day=day) for day in days)
-        return [file for name in names for file in files.find(self.limits.source, name)]
+    def _files(self, pattern: str | None, covers: str, asked: Asked, zone: str) -> list[RawFile]:
+        return files_of(self.settings, pattern, covers, asked, zone) if pattern else []
+
+    def _expected(self, pattern: str, asked: Asked) -> str:
+        return f"{self.limits.source.rstrip('/')}/{pattern.format(day=asked.day)}"
 
     def inputs(self, asked: Asked, found: Found) -> dict[str, str]:
         """Returns what decides the day's artifact, the settings aside."""
@@ -138,14 +142,9 @@ class Ingestion:
         return report_of(counts)
 
     def _judge(self, asked: Asked, found: Found) -> None:
-        pseudonymise = people.pseudonymiser(self.key)
-        rows = batches.read_batches(found.events, self.profile, pseudonymise)
         self.engine.load("asked", asked.table().to_batches(), asked.table().schema)
-        self.engine.load("raw", rows, batches.schema(self.profile))
-        if self.profile.catalogue.files:
-            self.engine.load(
-                "raw_items", catalogue.read_items(found.items, self.profile), catalogue.schema(self.profile)
-            )
+        self.spanning.load_events(found.events, asked)
+        self.spanning.load_items(found.items, found.tree)
         self.engine.keep("judged", self.questions.judged)
 
     def _counts(self, asked: Asked, closed: bool) -> dict[str, Any]:
@@ -157,8 +156,7 @@ class Ingestion:
                 rules[row["rule"]] += row["rows"]
             else:
                 types[row["event_type"]] = types.get(row["event_type"], 0) + row["rows"]
-        whole = "raw" if self.profile.events.file_covers == "day" else "judged"
-        rows = self.engine.answer(self.engine.table(whole).aggregate(rows=lambda t: t.count()))["rows"][0].as_py()
+        rows = self.engine.answer(self.engine.table("raw").aggregate(rows=lambda t: t.count()))["rows"][0].as_py()
         require_equation(asked.day, rows, outcomes, rules)
         types = dict(sorted(types.items()))
         return {"day": str(asked.day), "closed": closed, "rows": rows, **outcomes, "rules": rules, "event_types": types}

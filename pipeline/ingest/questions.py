@@ -13,7 +13,7 @@ from pipeline.ingest.profile import Profile
 from pipeline.ingest.rules import judge, rules_of
 from pipeline.store.engine import Engine
 
-_ASKED = {n: "timestamp('UTC')" for n in ("begin", "end", "horizon", "oldest")} | {"first": "boolean"}
+_ASKED = {n: "timestamp('UTC')" for n in ("begin", "end", "horizon", "oldest")}
 
 
 class Questions:
@@ -23,14 +23,8 @@ class Questions:
         compiled = engine.compiled
         self.rules = rules_of(profile)
         rows = canonical(raw_table(profile), profile).cross_join(ibis.table(_ASKED, name="asked"))
-        if profile.events.file_covers == "month":
-            # A row without a readable time belongs to no day; it is counted once, with the first day of its file.
-            rows = rows.filter(
-                rows.event_time.between(rows.begin, rows.end) & (rows.event_time < rows.end)
-                | (rows.event_time.isnull() & rows.first)
-            )
         rows = judge(catalogue.beside_events(rows, profile), self.rules, limits)
-        self.judged = compiled(rows.drop("taken", "begin", "end", "horizon", "oldest", "first"))
+        self.judged = compiled(rows.drop("taken", "begin", "end", "horizon", "oldest"))
         judged = ibis.table(rows.schema(), name="judged")
         self.counts = compiled(judged.group_by("outcome", "rule", "event_type").agg(rows=judged.count()))
         self.events = {o: compiled(_events(judged, o)) for o in ("clean", "routed")}
