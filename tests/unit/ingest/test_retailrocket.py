@@ -108,7 +108,7 @@ def test_a_change_after_the_as_of_time_is_not_known_yet(shop) -> None:
 
 def test_a_category_that_lies_below_itself_is_refused(shop) -> None:
     shop.write_bytes(as_csv("categoryid,parentid", [(100, 10), (10, 100)]), "category_tree.csv")
-    with pytest.raises(DataError, match="100 lies below 10|10 lies below 100"):
+    with pytest.raises(DataError, match=r"lies below 100?, which lies below itself"):
         shop.ingest(FIRST)
 
 

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+SEEN = "2026-01-05T10:00:00Z,anna,v1,seen,lamp,,1.00,"
+DATED = """catalogue:
+  files: "{files}"
+  file_covers: {covers}
+  delimiter: ";"
+  encoding: latin-1
+  columns: {{item_id: sku, title: name, price: cost, valid_from: since}}
+  time: {{format: "%d.%m.%Y %H:%M", zone: Europe/Paris}}
+calendar:"""
+ROWS = """sku;name;cost;since
+lamp;old lamp;1.00;01.01.2026 00:00
+lamp;lampe à pied;2.00;03.01.2026 12:00
+lamp;;3.00;05.01.2026 12:00
+lamp;tomorrow's;4.00;06.01.2026 01:00
+mug;mug;5.00;01.01.2026 00:00
+jug;jug;6.00;05.01.2026 00:59
+cup;cup;7.00;whenever
+"""
+
+
+@pytest.fixture
+def dated(source, own_profile):
+    """Returns what writes the catalogue for files of a day or of all days."""
+
+    def write(covers: str):
+        files = "goods-{day}.csv" if covers == "day" else "goods.csv"
+        own_profile("calendar:", DATED.format(files=files, covers=covers))
+        source.write(SEEN)
+        source.write_bytes(ROWS.encode("latin-1"), files.format(day="2026-01-05"))
+        return source
+
+    return write
+
+
+def found(source) -> list[tuple]:
+    rows = source.ingest().rows("catalogue")
+    return [(row["item_id"], row["valid_from"].strftime("%m-%d %H:%M"), row["title"], row["price"]) for row in rows]
+
+
+def test_rows_that_say_since_when_hold_until_the_next_row_of_the_item(dated) -> None:
+    # Midnight of the shop is 01:00 in Paris. A row is a whole description: the one of 5 January has no title.
+    assert found(dated("day")) == [
+        ("jug", "01-04 23:59", "jug", 6.0),
+        ("lamp", "01-03 11:00", "lampe à pied", 2.0),
+        ("lamp", "01-05 11:00", None, 3.0),
+        ("mug", "12-31 23:00", "mug", 5.0),
+    ]
+
+
+def test_of_a_catalogue_of_all_days_a_day_keeps_the_items_met_or_changed(dated) -> None:
+    # mug and jug were described before the day and met by nobody on it.
+    assert [row[:2] for row in found(dated("all"))] == [("lamp", "01-03 11:00"), ("lamp", "01-05 11:00")]
+
+
+def test_a_catalogue_of_all_days_without_times_describes_the_items_met(source, own_profile) -> None:
+    own_profile(
+        "calendar:",
+        "catalogue:\n  files: goods.csv\n  file_covers: all\n  columns: {item_id: sku, title: name}\ncalendar:",
+    )
+    source.write(SEEN)
+    source.write("lamp,old", "lamp,new", "mug,mug", name="goods.csv", header="sku,name")
+    assert found(source) == [("lamp", "01-05 00:00", "new", None)]
+
+
+def test_items_may_be_described_in_json_lines(source, own_profile) -> None:
+    own_profile(
+        "calendar:",
+        'catalogue:\n  files: "goods-{day}.jsonl"\n  file_format: jsonl\n'
+        "  columns: {item_id: sku, title: texts.name, in_stock: stock.here}\ncalendar:",
+    )
+    source.write(SEEN)
+    source.write_bytes(
+        b'{"sku": "lamp", "texts": {"name": "Lamp"}, "stock": {"here": true}}\n', "goods-2026-01-05.jsonl"
+    )
+    (lamp,) = source.ingest().rows("catalogue")
+    assert (lamp["title"], lamp["in_stock"]) == ("Lamp", True)
