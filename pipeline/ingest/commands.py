@@ -57,3 +57,20 @@ def quarantine_command(
     settings = settings_module.load(set_ or [])
     for line in told(refused_days(settings, run, parse_day(day) if day else None), rule, limit):
         print(line)
+
+
+@tools.command("forget")
+def forget_command(
+    user: Annotated[str, typer.Argument(help="Id of the person as in the logs; `-` reads it from standard input.")],
+    by: Annotated[str, typer.Option("--by", help="Who erases; goes into the ledger of erasures.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; goes into the ledger of erasures.")] = "",
+    pseudonym: Annotated[bool, typer.Option("--pseudonym", help="USER is a pseudonym, not an id.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting.")] = None,
+) -> None:
+    """Removes a person from partitions, sequences, figures and caches, and marks the models trained on them."""
+    from pipeline.core import settings as settings_module
+    from pipeline.ingest.asking import pseudonyms_of
+    from pipeline.ingest.forget import Forgetting
+
+    settings = settings_module.load(set_ or [])
+    print(Forgetting(settings, pseudonyms_of(user, settings, pseudonym)).run(by, reason))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.artifacts import digest_of
 from pipeline.core.days import Days, end_of_day
 from pipeline.core.errors import MissingInputError
 from pipeline.core.settings import Settings
@@ -76,13 +77,18 @@ class Ingestion:
         self.profile = load_profile(self.limits.profile)
         self.key = settings.secrets.require("pseudonym_key")
         self.budget = Budget(settings, self.profile, rules_of(self.profile))
-        self.spanning = Spanning(engine, self.profile, people.pseudonymiser(self.key), settings.shop.timezone)
+        self.spanning = Spanning(engine, self.profile, self._pseudonymiser(), settings.shop.timezone)
 
     @cached_property
     def erased(self) -> tuple[str, pa.Table]:
-        """Returns whose rows are left out, and a digest of them."""
-        erasures = Erasures.open(self.settings)
-        return erasures.digest(), erasures.table()
+        """Returns whose rows are left out, and a digest of them and of the keys they may be called by."""
+        erasures, older = Erasures.open(self.settings), people.previous_keys(self.settings.secrets)
+        digest = erasures.digest()
+        return digest and digest_of([digest, *map(people.fingerprint, older)]), erasures.table()
+
+    def _pseudonymiser(self) -> people.Pseudonymise:
+        names = {name for column in self.erased[1].columns for name in column.to_pylist()}
+        return people.pseudonymiser(self.key, people.previous_keys(self.settings.secrets), names - {None})
 
     @cached_property
     def questions(self) -> Questions:

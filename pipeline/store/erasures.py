@@ -1,7 +1,8 @@
 """The append-only ledger of erasures, in the ledger's database: whom to forget, and what was removed.
 
-It holds pseudonyms, never ids. Every line carries the hash of the one before. An erasure is two lines: `begun`, from
-which on ingest takes the person's rows by the rule `erased`, and `done`, with what was removed and marked.
+It holds pseudonyms, never ids. Every line carries the hash of the one before. An erasure is a line `begun`, from which
+on ingest takes the person's rows by the rule `erased`; lines `removing`, each written before what it names is removed,
+so that whoever goes on after a kill knows what was made from it; and a line `done`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from pipeline.core.settings import Settings
 
-BEGUN, DONE = "begun", "done"
+BEGUN, REMOVING, DONE = "begun", "removing", "done"
 GENESIS = "0" * 64
 
 
@@ -34,9 +35,9 @@ class Line:
         line: 1, 2, 3 …, without gaps.
         seq: the erasure it belongs to: the `line` it was begun with.
         at: UTC wall time, ISO.
-        person: the person's pseudonyms, one a key; empty in a `done` line, as `sessions`.
+        person: the person's pseudonyms, one a key; empty in later lines, as `sessions`.
         sessions: pseudonyms of sessions the person was seen in; anonymous rows of them are erased too.
-        counts: what was removed, by name.
+        counts: what is about to be removed, or what was.
     """
 
     line: int
@@ -57,7 +58,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Erasure:
-    """One person's erasure as it stands; `counts` is empty until it is done."""
+    """One person's erasure as it stands.
+
+    Attributes:
+        removing: what its `removing` lines said, oldest first.
+        counts: empty until it is done.
+    """
 
     seq: int
     at: str
@@ -66,6 +72,7 @@ class Erasure:
     by: str
     reason: str
     state: str
+    removing: tuple[Mapping[str, Any], ...]
     counts: Mapping[str, Any]
 
 
@@ -105,13 +112,21 @@ class Erasures:
             raise UsageError("An erasure needs somebody to forget.")
         return self._append(0, BEGUN, people, seen, by, reason, {}).seq
 
+    def removing(self, seq: int, what: Mapping[str, Any]) -> None:
+        """Notes what is about to be removed."""
+        self._append(seq, REMOVING, [], [], self._known(seq).by, "", what)
+
     def done(self, seq: int, counts: Mapping[str, Any]) -> None:
         """Notes that everything of an erasure is removed; a second time is no error."""
+        known = self._known(seq)
+        if known.state != DONE:
+            self._append(seq, DONE, [], [], known.by, "", counts)
+
+    def _known(self, seq: int) -> Erasure:
         known = {erasure.seq: erasure for erasure in self.all()}
         if seq not in known:
             raise UsageError(f"There is no erasure {seq}; known are {', '.join(map(str, known)) or 'none'}.")
-        if known[seq].state != DONE:
-            self._append(seq, DONE, [], [], known[seq].by, "", counts)
+        return known[seq]
 
     def _append(self, seq: int, *given: Any) -> Line:
         state, person, sessions, by, reason, counts = given
@@ -137,7 +152,9 @@ class Erasures:
         for line in self._lines():
             if line.state == BEGUN:
                 people = (tuple(line.person), tuple(line.sessions))
-                found[line.seq] = Erasure(line.seq, line.at, *people, line.by, line.reason, BEGUN, {})
+                found[line.seq] = Erasure(line.seq, line.at, *people, line.by, line.reason, BEGUN, (), {})
+            elif line.state == REMOVING:
+                found[line.seq] = replace(found[line.seq], removing=(*found[line.seq].removing, line.counts))
             else:
                 found[line.seq] = replace(found[line.seq], state=DONE, counts=line.counts)
         return list(found.values())

@@ -322,6 +322,19 @@ class Tracking:
         return dict(self._client.get_model_version(self.model_name, version).tags)
 
     @_in_one_sentence
+    def versions(self) -> dict[str, dict[str, str]]:
+        """Returns every version's tags, by number."""
+        found: dict[str, dict[str, str]] = {}
+        token: str | None = ""
+        while token is not None:
+            page = self._client.search_model_versions(
+                f"name = '{self.model_name}'", max_results=AT_ONCE, page_token=token or None
+            )
+            found |= {str(version.version): dict(version.tags) for version in page}
+            token = page.token or None
+        return found
+
+    @_in_one_sentence
     def describe_version(self, version: str, markdown: str) -> None:
         self._client.update_model_version(self.model_name, version, fitted(markdown))
 
