@@ -60,6 +60,11 @@ class Engine(Section):
     )
     memory_mb: int = Field(1024, ge=128, description="Memory of DuckDB; more spills to disk.", json_schema_extra=FREE)
     threads: int = Field(0, ge=0, description="Threads of DuckDB; 0 takes every core.", json_schema_extra=FREE)
+    scratch: str = Field(
+        "",
+        description="Folder of what spills; empty is the system's. With a Spark cluster one that all machines share.",
+        json_schema_extra=FREE,
+    )
     spark_master: str = Field("local[*]", description="Where Spark runs its work.", json_schema_extra=FREE)
     spark_options: dict[str, str] = Field(
         {}, description="Further options of Spark, by their own names.", json_schema_extra=FREE
@@ -118,6 +123,12 @@ class Ingest(Section):
     max_quantity: int = Field(1_000_000, ge=1, description="Most pieces one row may move.")
     robot_events_per_minute: float = Field(60, gt=0, description="A session faster than this is a robot's.")
     robot_min_events: int = Field(50, ge=2, description="Sessions shorter than this are never called robots.")
+    robot_min_gap_variation: float = Field(
+        0.05, ge=0, description="A session whose gaps vary less (deviation over mean) is a robot's; 0 is off."
+    )
+    unknown_items: Literal["keep", "quarantine"] = Field(
+        "keep", description="What becomes of events on items that the day's catalogue files do not name."
+    )
     quarantine_warn_share: float = Field(0.01, ge=0, le=1, description="Share of refused rows that is worth a warning.")
     quarantine_fail_share: float = Field(0.2, ge=0, le=1, description="Share of refused rows that fails the day.")
     quarantine_min_rows: int = Field(20, ge=0, description="Fewer refused rows than this never fail a day.")
@@ -141,9 +152,12 @@ class Validate(Section):
     trailing_days: int = Field(28, ge=1, description="Days before the judged one that it is compared with.")
     min_trailing_days: int = Field(5, ge=1, description="With fewer trailing days the verdict says it is warming up.")
     min_rows: int = Field(50, ge=0, description="Fewer events than this fail an open day.")
-    volume_low_ratio: float = Field(0.1, ge=0, description="Least volume, as a share of the trailing median.")
-    volume_high_ratio: float = Field(10.0, gt=0, description="Most volume, as a multiple of the trailing median.")
+    volume_low_ratio: float = Field(0.05, ge=0, description="Least volume, as a share of the expected.")
+    volume_high_ratio: float = Field(10.0, gt=0, description="Most volume, as a multiple of the expected.")
     suite: str = Field("events", description="Name of a shipped suite of rules, or path of one's own YAML file.")
+    catalogue_suite: str = Field("catalogue", description="The same for what the days say of items.")
+    catalogue_days: int = Field(400, ge=1, description="Days back an item may have been described.")
+    drift_min_rows: int = Field(500, ge=2, description="Columns with fewer values on a day are not asked for drift.")
     max_unknown_item_share: float = Field(0.2, ge=0, le=1, description="Most events on items the catalogue lacks.")
     max_age_hours: float = Field(
         48, gt=0, description="An older newest event, closed days taken off, is worth a warning."
@@ -163,7 +177,10 @@ class Prepare(Section):
     query_events: int = Field(
         1000, ge=1, description="How many of the last events an evaluation query carries, so that all seen is excluded."
     )
-    min_item_events: int = Field(1, ge=1, description="Items with fewer training events stay out of the vocabulary.")
+    min_item_events: int = Field(1, ge=1, description="Items with fewer training events do not enter the vocabulary.")
+    forget_item_days: int = Field(
+        0, ge=0, description="Items without an event in the last so many days of training leave; 0: of the window."
+    )
     answer_minutes: int = Field(30, ge=1, description="A view, cart or purchase this soon after a search answers it.")
     max_evaluation_queries: int = Field(
         20_000, ge=1, description="Validation and test keep at most so many, drawn evenly."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,8 +38,11 @@ class Engine(Protocol):
     def keep(self, name: str, question: ir.Table | str) -> ir.Table:
         """Stores a question's answer as a table of this name, replacing one that was there."""
 
+    def show(self, name: str, question: ir.Table | str) -> ir.Table:
+        """Gives a question a name, replacing one that was there; it is answered anew whenever that is asked."""
+
     def table(self, name: str) -> ir.Table:
-        """Returns a table loaded or kept before."""
+        """Returns a table loaded, kept or shown before."""
 
     def compiled(self, question: ir.Table) -> str:
         """Returns the question in the engine's own SQL, to be asked many times."""
@@ -57,6 +61,7 @@ class DuckDB:
 
     def __init__(self, backend: ibis.BaseBackend) -> None:
         self.backend = backend
+        self._numbers = count()
 
     @property
     def _connection(self) -> Any:
@@ -79,7 +84,8 @@ class DuckDB:
         return self.table(name)
 
     def read(self, paths: Sequence[str], file_column: str = "") -> ir.Table:
-        table = self.backend.read_parquet(list(paths), filename=bool(file_column), union_by_name=True)
+        how = {"filename": bool(file_column), "union_by_name": True, "hive_partitioning": False}
+        table = self.backend.read_parquet(list(paths), **how)
         return table.rename({file_column: "filename"}) if file_column not in ("", "filename") else table
 
     def keep(self, name: str, question: ir.Table | str) -> ir.Table:
@@ -87,6 +93,11 @@ class DuckDB:
             self._connection.execute(f'DROP TABLE IF EXISTS "{name}"')
             return self.backend.create_table(name, question, temp=True)
         self._connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {question}')
+        return self.table(name)
+
+    def show(self, name: str, question: ir.Table | str) -> ir.Table:
+        sql = question if isinstance(question, str) else self.compiled(question)
+        self._connection.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
         return self.table(name)
 
     def table(self, name: str) -> ir.Table:
@@ -98,9 +109,12 @@ class DuckDB:
         return str(ibis.to_sql(question, dialect=self.name))
 
     def ask(self, question: ir.Table | str) -> Iterator[pa.RecordBatch]:
-        if isinstance(question, str):
-            return iter(self._connection.sql(question).to_arrow_reader(BATCH_ROWS))
-        return iter(self.backend.to_pyarrow_batches(question, chunk_size=BATCH_ROWS))
+        if not isinstance(question, str):
+            # Ibis 12 streams through a method that DuckDB 2 no longer has.
+            view = f"asked_{next(self._numbers)}"
+            self.backend.create_view(view, question)
+            question = f'SELECT * FROM "{view}"'
+        return iter(self._connection.sql(question).to_arrow_reader(BATCH_ROWS))
 
     def answer(self, question: ir.Table | str) -> pa.Table:
         if isinstance(question, str):
@@ -118,8 +132,13 @@ def _watched(batches: Iterable[pa.RecordBatch], failures: list[Exception]) -> It
 
 @contextmanager
 def open_engine(settings: Settings) -> Iterator[Engine]:
-    """Opens the engine the settings name."""
-    with _duckdb(settings) as engine:
+    """Opens the engine the settings name.
+
+    Raises: MissingInputError: it is not installed.
+    """
+    from pipeline.store.spark import open_spark
+
+    with (open_spark if settings.engine.name == "spark" else _duckdb)(settings) as engine:
         yield engine
 
 
@@ -127,12 +146,16 @@ def open_engine(settings: Settings) -> Iterator[Engine]:
 def _duckdb(settings: Settings) -> Iterator[Engine]:
     import ibis
 
+    from pipeline.store import words
+
     wanted = settings.engine
     threads = {"threads": wanted.threads} if wanted.threads else {}
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory(dir=wanted.scratch or None) as scratch:
         backend = ibis.duckdb.connect(temp_directory=scratch, memory_limit=f"{wanted.memory_mb}MB", **threads)
         try:
             backend.raw_sql("SET TimeZone = 'UTC'")
+            for head, body in words.ON_DUCKDB.items():
+                backend.raw_sql(f"CREATE TEMP MACRO {head} AS {body}")
             yield DuckDB(backend)
         finally:
             backend.disconnect()
