@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.ingest.ahead import ahead
 from pipeline.ingest.people import Pseudonymise
 from pipeline.ingest.profile import PEOPLE, AccountPattern, Column, Exclusion, Profile, TypeRule
 from pipeline.ingest.reading import Rows, read_rows
@@ -31,25 +32,26 @@ def schema(profile: Profile) -> pa.Schema:
 
 
 def read_batches(files: Sequence[RawFile], profile: Profile, pseudonymise: Pseudonymise) -> Iterator[pa.RecordBatch]:
-    """Yields every row of a day's files, in order."""
+    """Yields every row of a day's files; each block is cut and parsed while the one before is worked on."""
     wanted = schema(profile)
+    for name, rows in ahead(_rows_of(files, profile)):
+        columns = _placed(rows, name) | _judged(rows, profile) | _people(rows, profile, pseudonymise)
+        yield pa.RecordBatch.from_arrays([columns[name] for name in wanted.names], schema=wanted)
+
+
+def _rows_of(files: Sequence[RawFile], profile: Profile) -> Iterator[tuple[str, Rows]]:
     for file in files:
-        row_number = 1
         for rows in read_rows(file, profile.events, profile.event_columns):
-            columns = (
-                _placed(rows, file.name, row_number) | _judged(rows, profile) | _people(rows, profile, pseudonymise)
-            )
-            yield pa.RecordBatch.from_arrays([columns[name] for name in wanted.names], schema=wanted)
-            row_number += len(rows.torn)
+            yield file.name, rows
 
 
-def _placed(rows: Rows, name: str, first: int) -> dict[str, pa.Array]:
+def _placed(rows: Rows, name: str) -> dict[str, pa.Array]:
     count = len(rows.torn)
     return {
         "source_file": pa.repeat(pa.scalar(name), count),
-        "byte_offset": pa.array(rows.offsets, pa.int64()),
-        "row_number": pa.array(range(first, first + count), pa.int64()),
-        "torn": pa.array(rows.torn, pa.string()),
+        "byte_offset": rows.offsets,
+        "row_number": pa.array(rows.numbers, pa.int64()),
+        "torn": pa.nulls(count, pa.string()) if rows.whole else pa.array(rows.torn, pa.string()),
     }
 
 

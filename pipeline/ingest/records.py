@@ -1,4 +1,4 @@
-"""Cuts a stream of bytes into records and knows where in the decompressed stream each one begins."""
+"""Cuts a stream of bytes into records, a whole block at once, and knows where in the stream each one begins."""
 
 from __future__ import annotations
 
@@ -6,33 +6,63 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 
 from pipeline.core.errors import DataError
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 8 << 20
 MAX_RECORD_BYTES = 1 << 18
+MAX_LINE_BYTES = 64 << 20
 BOM = b"\xef\xbb\xbf"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 GZIP_MAGIC = b"\x1f\x8b"
-NEWLINE, CARRIAGE_RETURN, QUOTE = 10, 13, 34
+NEWLINE, CARRIAGE_RETURN, SPACE, QUOTE = 10, 13, 32, 34
 
 
-@dataclass
+@dataclass(frozen=True)
 class Block:
-    """Whole records that follow each other.
+    """Whole records that follow each other; all places count within `data`.
 
     Attributes:
-        records: each without its line end.
-        offsets: where each begins in the decompressed stream.
-        unclosed: places of records with a quote that never closes.
+        data: the records and the line ends between them.
+        offset: where `data` begins in the decompressed stream.
+        begins: int64 [records], first byte of each; empty lines are no records.
+        stops: int64 [records], the byte after each, its line end not counted.
+        unclosed: int64, numbers of records with a quote that never closes, from 0.
+        marks: int64, places of line ends; in CSV, of all bytes up to QUOTE, blanks and control bytes among them.
     """
 
-    records: list[bytes] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    unclosed: set[int] = field(default_factory=set)
+    data: bytes
+    offset: int
+    begins: np.ndarray
+    stops: np.ndarray
+    unclosed: np.ndarray
+    marks: np.ndarray
+
+    @property
+    def bytes(self) -> np.ndarray:
+        """Returns uint8 [bytes] over `data`."""
+        return np.frombuffer(self.data, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def record(self, number: int) -> bytes:
+        return self.data[self.begins[number] : self.stops[number]]
+
+    def holders(self, places: np.ndarray) -> np.ndarray:
+        """Returns the numbers of the records that hold bytes at these places, ascending, each once."""
+        numbers = np.searchsorted(self.begins, places, side="right") - 1
+        inside = (numbers >= 0) & (places < self.stops[numbers]) if len(self) else np.zeros(len(places), bool)
+        return np.unique(numbers[inside])
+
+    def without_first(self) -> Block:
+        """Returns the block without its first record, which is the header."""
+        unclosed = self.unclosed[self.unclosed > 0] - 1
+        return Block(self.data, self.offset, self.begins[1:], self.stops[1:], unclosed, self.marks)
 
 
 def decompressed(stream: BinaryIO, name: str) -> Iterator[bytes]:
@@ -77,47 +107,74 @@ class _Rejoined:
         return self.rest.read(count)
 
 
-def blocks(chunks: Iterator[bytes], delimiter: str | None) -> Iterator[Block]:
-    """Yields blocks of whole records; a byte-order mark and empty lines are no records.
+def blocks(chunks: Iterator[bytes], delimiter: str | None, name: str = "the file") -> Iterator[Block]:
+    """Yields blocks of whole records; a byte-order mark is no part of one.
 
     Args:
         chunks: the decompressed stream.
         delimiter: of CSV, whose quoted fields may hold line ends; None where every line is a record.
+        name: of the file, for people.
+    Raises: DataError: it is no text of lines.
     """
-    cut = _Cutter(delimiter)
+    cut = _Cutter(delimiter, name)
     for chunk in chunks:
         yield cut.feed(chunk)
     yield cut.feed(b"", last=True)
 
 
 class _Cutter:
-    def __init__(self, delimiter: str | None) -> None:
-        self.quotes = _Quotes(delimiter) if delimiter else None
+    def __init__(self, delimiter: str | None, name: str) -> None:
+        self.quotes, self.name = Quotes(delimiter) if delimiter else None, name
         self.rest, self.at, self.begun = b"", 0, False
 
     def feed(self, chunk: bytes, last: bool = False) -> Block:
         data = self.rest + chunk
         if not self.begun:
             if len(data) < len(BOM) and not last:
-                self.rest = data
-                return Block()
-            self.begun = True
-            self.at = len(BOM) if data.startswith(BOM) else 0
-            data = data[self.at :]
-        block, begin, used = Block(), 0, 0
-        ends, quoted = _lines(data, last)
-        line = 0
-        while line < len(ends):
-            until, closed = line, True
-            if self.quotes and quoted[line]:
-                until, closed = self._until_closed(data, begin, ends, quoted, line, last)
-                if until < 0:
-                    break
-            self._add(block, data, begin, int(ends[until]), closed)
-            begin = used = int(ends[until]) + 1
-            line = until + 1
+                data, self.rest = b"", data
+                return self._block(data, np.zeros(0, np.int64), np.zeros(0, np.int64), [])
+            data = self._begin(data)
+        bytes_ = np.frombuffer(data, np.uint8)
+        marks = np.flatnonzero(bytes_ <= QUOTE if self.quotes else bytes_ == NEWLINE)
+        ends = marks[bytes_[marks] == NEWLINE]
+        if last and len(data) and data[-1] != NEWLINE:
+            ends = np.append(ends, len(data))
+        unclosed: list[int] = []
+        if self.quotes:
+            ends, unclosed = self._joined(data, ends, marks[bytes_[marks] == QUOTE], last)
+        used = int(ends[-1]) + 1 if len(ends) else 0
+        block = self._block(data[:used], ends, marks, unclosed)
         self.rest, self.at = data[used:], self.at + used
+        if len(self.rest) > MAX_LINE_BYTES:
+            raise DataError(
+                f"{self.name}: no line ends within {MAX_LINE_BYTES >> 20} MB after byte {self.at:,}; "
+                f"this is no file of lines, deliver it again."
+            )
         return block
+
+    def _begin(self, data: bytes) -> bytes:
+        self.begun = True
+        if data.startswith(UTF_16):
+            raise DataError(f"{self.name}: the file is written in UTF-16; deliver it in UTF-8.")
+        self.at = len(BOM) if data.startswith(BOM) else 0
+        return data[self.at :]
+
+    def _joined(self, data: bytes, ends: np.ndarray, quotes: np.ndarray, last: bool) -> tuple[np.ndarray, list[int]]:
+        """Returns the ends of records, lines joined where a quoted field spans them, and those of unclosed records."""
+        doubtful = self.quotes.doubtful(np.frombuffer(data, np.uint8), ends, quotes)
+        quoted = np.unique(np.searchsorted(ends, quotes)) if len(doubtful) else doubtful
+        is_end, unclosed, done = np.ones(len(ends), bool), [], -1
+        for line in doubtful.tolist():
+            begin = int(ends[line - 1]) + 1 if line else 0
+            if line <= done or not self.quotes.opens(data[begin : int(ends[line])]):
+                continue
+            done, closed = self._until_closed(data, begin, ends, quoted, line, last)
+            if done < 0:
+                return ends[:line][is_end[:line]], unclosed
+            is_end[line:done] = False
+            if not closed:
+                unclosed.append(int(ends[line]))
+        return ends[is_end], unclosed
 
     def _until_closed(
         self, data: bytes, begin: int, ends: np.ndarray, quoted: np.ndarray, line: int, last: bool
@@ -126,46 +183,38 @@ class _Cutter:
 
         A quote that never closes ends with its own line, so that it spoils one record and not the rest of the file.
         """
-        quotes, end = self.quotes, int(ends[line])
-        if not quotes.opens(data[begin:end]):
-            return line, True
-        for until in np.flatnonzero(quoted[line + 1 :]) + line + 1:
+        for until in quoted[np.searchsorted(quoted, line, side="right") :].tolist():
+            if until >= len(ends):
+                break
             first, end = int(ends[until - 1]) + 1, int(ends[until])
             if end - begin > MAX_RECORD_BYTES:
                 return line, False
-            if quotes.closes(data[first:end]):
-                return int(until), True
+            if self.quotes.closes(data[first:end]):
+                return until, True
         return (line, False) if last or len(data) - begin > MAX_RECORD_BYTES else (-1, False)
 
-    def _add(self, block: Block, data: bytes, begin: int, end: int, closed: bool) -> None:
-        stop = end - 1 if end > begin and data[end - 1] == CARRIAGE_RETURN else end
-        if stop > begin:
-            if not closed:
-                block.unclosed.add(len(block.records))
-            block.records.append(data[begin:stop])
-            block.offsets.append(self.at + begin)
+    def _block(self, data: bytes, ends: np.ndarray, marks: np.ndarray, unclosed: list[int]) -> Block:
+        begins = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64) if len(ends) else ends
+        bytes_ = np.frombuffer(data, np.uint8)
+        stops = ends - ((ends > begins) & (bytes_[ends - 1] == CARRIAGE_RETURN)) if len(ends) else ends
+        held = stops > begins
+        numbers = np.flatnonzero(np.isin(ends[held], unclosed)) if unclosed else np.zeros(0, np.int64)
+        if not held.all():
+            begins, stops = begins[held], stops[held]
+        return Block(data, self.at, begins, stops, numbers, marks[: np.searchsorted(marks, len(data))])
 
 
-def _lines(data: bytes, last: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where each line ends and whether it holds a quote; an unfinished last line counts only at the end."""
-    bytes_ = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(bytes_ == NEWLINE)
-    if last and len(data) and (not len(ends) or ends[-1] != len(data) - 1):
-        ends = np.append(ends, len(data))
-    quoted = np.zeros(len(ends), bool)
-    places = np.searchsorted(ends, np.flatnonzero(bytes_ == QUOTE))
-    quoted[places[places < len(ends)]] = True
-    return ends, quoted
-
-
-class _Quotes:
-    """Follows quoted CSV fields from line to line; a quote opens only where a field begins."""
+class Quotes:
+    """Knows quoted CSV fields; a quote opens only where a field begins."""
 
     def __init__(self, delimiter: str) -> None:
         mark = re.escape(delimiter).encode()
-        field_ = rb'(?:"(?:[^"]|"")*+"[^%b]*+|[^"%b][^%b]*+|)' % (mark, mark, mark)
-        self._whole = re.compile(rb"%b(?:%b%b)*+" % (field_, mark, field_), re.DOTALL)
+        field = rb'(?:"(?:[^"]|"")*+"[^%b]*+|[^"%b][^%b]*+|)' % (mark, mark, mark)
+        self._whole = re.compile(rb"%b(?:%b%b)*+" % (field, mark, field), re.DOTALL)
         self._rest_of_field = re.compile(rb'(?:[^"]|"")*+"', re.DOTALL)
+        self._unquoted = re.compile(rb'(?:^|(?<=%b))"(?:[^"]|"")*+"' % mark, re.DOTALL)
+        self._before = np.array([NEWLINE, *delimiter.encode()], np.uint8)
+        self._after = np.array([NEWLINE, CARRIAGE_RETURN, QUOTE, *delimiter.encode()], np.uint8)
 
     def opens(self, line: bytes) -> bool:
         """Does a line that begins a record end inside a quoted field?"""
@@ -175,3 +224,29 @@ class _Quotes:
         """Does a line that begins inside a quoted field end outside of one?"""
         closing = self._rest_of_field.match(line)
         return closing is not None and not self.opens(b"_" + line[closing.end() :])
+
+    def doubtful(self, bytes_: np.ndarray, ends: np.ndarray, quotes: np.ndarray) -> np.ndarray:
+        """Returns the numbers of lines whose quotes do not plainly come in pairs around whole fields.
+
+        Plainly paired are quotes if they are even in number, the first, third … stand where a field begins (or beside
+        the quote before: two of them mean one), and the second, fourth … where one ends. Such a line opens nothing.
+        """
+        lines = np.searchsorted(ends, quotes)
+        lines = lines[: np.searchsorted(lines, len(ends))]
+        if not len(lines):
+            return lines
+        quotes = quotes[: len(lines)]
+        new = np.concatenate([[True], lines[1:] != lines[:-1]])
+        firsts = np.flatnonzero(new)
+        lengths = np.diff(np.append(firsts, len(lines)))
+        odd = (np.arange(len(lines)) - np.repeat(firsts, lengths)) % 2 == 1
+        before = np.where(quotes > 0, bytes_[quotes - 1], NEWLINE)
+        after = bytes_[np.minimum(quotes + 1, len(bytes_) - 1)]
+        after = np.where(quotes + 1 < len(bytes_), after, NEWLINE)
+        begins = np.isin(before, self._before) | (~new & (np.diff(quotes, prepend=-2) == 1))
+        fits = np.where(odd, np.isin(after, self._after), begins)
+        return np.union1d(lines[~fits], lines[firsts[lengths % 2 == 1]])
+
+    def breaks(self, record: bytes) -> bool:
+        """Does a carriage return stand outside of quoted fields?"""
+        return b"\r" in self._unquoted.sub(b"", record)

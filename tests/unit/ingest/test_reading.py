@@ -20,7 +20,11 @@ ROW = b"2026-01-05T10:00:00Z,anna,v1,seen,lamp,,9.50,\n"
 def cut(data: bytes, delimiter: str | None = ",", chunk_bytes: int = 7) -> list[tuple[int, bytes]]:
     """Cuts data that arrives in small chunks, and checks that each record is where its offset says."""
     chunks = (data[n : n + chunk_bytes] for n in range(0, len(data), chunk_bytes))
-    found = [(at, r) for block in blocks(chunks, delimiter) for at, r in zip(block.offsets, block.records, strict=True)]
+    found = [
+        (block.offset + int(block.begins[n]), block.record(n))
+        for block in blocks(chunks, delimiter)
+        for n in range(len(block))
+    ]
     assert all(data[at : at + len(record)] == record for at, record in found)
     return found
 
