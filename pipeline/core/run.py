@@ -168,17 +168,19 @@ class Run:
         if (final / artifacts.MANIFEST).exists() and not self.force:
             report = Report.from_dict(Artifact(final).json(REPORT)).as_cached()
         else:
-            report = self._make(stage, final, fill)
+            report = self._make(stage, final, inputs, fill)
         return key, report
 
-    def _make(self, stage: str, final: Path, fill: Callable[[Path], Report]) -> Report:
+    def _make(self, stage: str, final: Path, inputs: Mapping[str, str], fill: Callable[[Path], Report]) -> Report:
         made: list[Report] = []
 
         def fill_and_report(folder: Path) -> None:
             made.append(fill(folder))
             (folder / REPORT).write_text(json.dumps(made[0].to_dict(), indent=1))
 
-        artifacts.build(final, fill_and_report, {"stage": stage, "key": final.name}, replace=self.force)
+        # What it was made from, so that what stands on something can be found when that has to go.
+        facts = {"stage": stage, "key": final.name, "inputs": dict(inputs)}
+        artifacts.build(final, fill_and_report, facts, replace=self.force)
         return made[0]
 
     def refer(self, stage: str, key: str, part: str = "") -> None:

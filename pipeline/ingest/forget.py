@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.artifacts import Artifact, write_beside
-from pipeline.core.errors import DataError, UsageError
+from pipeline.core.errors import DataError, UnavailableError, UsageError
 from pipeline.core.locks import only_one
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
@@ -95,10 +95,19 @@ class Forgetting:
             self._drop(affected)
             filtered = self._clean_what_is_left(person)
             swept = self._prove(person)
-        versions = mark_versions(self.settings, self.root, erasure.seq, affected)
+        versions = self._marked(erasure, affected)
         counts = _counts(affected, filtered, swept, versions)
         self.erasures.done(erasure.seq, counts)
         return _told(erasure, person, counts, self.root)
+
+    def _marked(self, erasure: Erasure, affected: Affected) -> dict[str, str]:
+        try:
+            return mark_versions(self.settings, self.root, erasure.seq, affected)
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"Erasure {erasure.seq}: everything of the person is removed, but the models trained on them are not "
+                f"marked yet; run the same command again once MLflow answers. {error}"
+            ) from None
 
     @contextmanager
     def _nobody_trains(self) -> Iterator[None]:
@@ -287,7 +296,7 @@ def mark_versions(settings: Settings, root: Path, seq: int, affected: Affected) 
     tracking, keys = Tracking.connect(settings), affected.keys()
     first = min((each["day"] for each in affected.days.values()), default="9999")
     marked = {}
-    for version, tags in tracking.versions().items():
+    for version, tags in sorted(tracking.versions().items(), key=lambda each: int(each[0])):
         made_with = json.loads(tags.get("keys", "{}"))
         prepared = Layout(root).artifact("prepare", made_with.get("prepare", "none"))
         lost = not prepared.exists() and tags.get("data_end", "") > first
@@ -311,18 +320,25 @@ def _counts(affected: Affected, filtered: int, swept: Swept, versions: Mapping[s
 
 def _told(erasure: Erasure, person: Person, counts: Mapping[str, Any], root: Path) -> str:
     rows, dropped = counts["rows"], counts["dropped"]
-    what = ", ".join(f"{rows[name]:,} {word}" for name, word in _WORDS.items())
+    taken = (
+        _some(rows["events"], "event"),
+        _some(rows["routed"], "routed row"),
+        _some(rows["quarantine"], "refused row"),
+    )
     made = ", ".join(f"{number} {stage}" for stage, number in dropped.items()) or "nothing"
-    versions = ", ".join(counts["versions"]) or "none"
+    partitions, days = _some(counts["partitions"], "artifact"), _some(counts["days"], "day")
+    names, sessions = _some(len(person.names), "pseudonym"), _some(len(person.sessions), "session")
     return "\n".join(
         [
-            f"Erasure {erasure.seq}: one person, {len(person.names)} pseudonyms, {len(person.sessions)} sessions.",
-            f"Taken out of {counts['partitions']} artifacts of {counts['days']} days: {what}.",
-            f"Removed because made from them: {made}; {counts['files_cleaned']} further files cleaned.",
-            f"Model versions marked `trained_on_erased`: {versions}.",
-            f"Searched {counts['files_searched']:,} files under {root}: only the ledger of erasures names the person.",
+            f"Erasure {erasure.seq}: one person, {names}, {sessions}.",
+            f"Taken out of {partitions} of {days} (a row may have lain in two): {', '.join(taken)}.",
+            f"Removed because made from them: {made}; {_some(counts['files_cleaned'], 'further file')} cleaned.",
+            f"Model versions marked `trained_on_erased`: {', '.join(counts['versions']) or 'none'}.",
+            f"Searched {_some(counts['files_searched'], 'file')} under {root}: only the ledger of erasures names the "
+            "person.",
         ]
     )
 
 
-_WORDS = {"events": "events", "routed": "routed rows", "quarantine": "quarantined rows"}
+def _some(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
