@@ -109,7 +109,9 @@ def _say(step: Step, report: Report) -> None:
 for _step in STEPS:
     app.command(_step.name)(_command(_step))
 for _room in ROOMS_WITH_TOOLS:
-    app.registered_commands += import_module(f"pipeline.{_room}.commands").tools.registered_commands
+    _tools = import_module(f"pipeline.{_room}.commands").tools
+    app.registered_commands += _tools.registered_commands
+    app.registered_groups += _tools.registered_groups
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 tools = typer.Typer()
+profiles = typer.Typer(no_args_is_help=True)
+tools.add_typer(profiles, name="profile", help="Tools for writing a source profile.")
 
 
 @tools.command("counts")
@@ -74,3 +76,20 @@ def forget_command(
 
     settings = settings_module.load(set_ or [])
     print(Forgetting(settings, pseudonyms_of(user, settings, pseudonym)).run(by, reason))
+
+
+@profiles.command("check")
+def check_command(
+    file: Annotated[str, typer.Argument(help="One file of logs, or an s3:// address.")],
+    profile: Annotated[str, typer.Option("--profile", help="Name of a shipped source profile, or path of one's own.")],
+    rows: Annotated[int, typer.Option("--rows", min=1, help="How many of the file's first rows are read.")] = 10_000,
+    day: Annotated[str | None, typer.Option("--day", help="Judge the rows as this day's; else the name tells.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting.")] = None,
+) -> None:
+    """Shows what a profile makes of a file: columns, event types, what each rule takes and why; needs no secret."""
+    from pipeline.core import settings as settings_module
+    from pipeline.core.days import parse_day
+    from pipeline.ingest.checking import check
+
+    settings = settings_module.load(set_ or [])
+    print(check(file, profile, settings, rows, parse_day(day) if day else None))
