@@ -80,7 +80,7 @@ class Settling:
             {str(day): key for day, (key, _) in parts.items()},
             reopened,
             {day: rows for day, rows in waiting.items() if rows},
-            sum(report.counts["late"] for _, report in parts.values() if report),
+            sum(report.counts.get("late", 0) for _, report in parts.values() if report),
             all(report.cached for _, report in parts.values() if report),
         )
 
