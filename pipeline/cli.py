@@ -21,7 +21,7 @@ from pipeline.core.step import Report, Step, write_result
 from pipeline.steps import STEPS
 
 UNEXPECTED = 70
-ROOMS_WITH_TOOLS = ("ingest", "promote", "serve", "simulate")
+ROOMS_WITH_TOOLS = ("ingest", "promote", "serve", "simulate", "store")
 
 app = typer.Typer(
     help="Retrains a shop's search and recommendation while it sleeps. Steps of the night, in order, then tools.",

@@ -48,7 +48,16 @@ class Store(Section):
         60.0, gt=0, description="A holder silent so long loses its lease on a shared store.", json_schema_extra=FREE
     )
     retention_days: int = Field(
-        0, ge=0, description="Partitions of older days are collected; 0 keeps all.", json_schema_extra=FREE
+        0,
+        ge=0,
+        description="Partitions so many days before the newest landed day are collected; 0 keeps all.",
+        json_schema_extra=FREE,
+    )
+    artifact_days: int = Field(
+        0,
+        ge=0,
+        description="Artifacts no run of so many days before the newest landed day names are collected; 0 keeps all.",
+        json_schema_extra=FREE,
     )
 
 

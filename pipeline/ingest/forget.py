@@ -25,7 +25,7 @@ from pipeline.ingest.people import key_id, previous_keys
 from pipeline.ingest.traces import Person
 from pipeline.store.erasures import DONE, Erasure, Erasures
 from pipeline.store.leases import leased
-from pipeline.store.lineage import artifacts_of, made_from
+from pipeline.store.lineage import artifacts_of, drop, made_from
 from pipeline.store.partitions import STAGE, Partitions, Record
 from pipeline.store.sweep import Found, Swept, any_of, sweep, words_in
 
@@ -165,7 +165,7 @@ class Forgetting:
                 self._switch(Partitions.open(self.settings, kind), day, fresh, holder)
             self._refer(fresh)
             for artifact in held:
-                shutil.rmtree(artifact.path)
+                drop(artifact)
 
     def _own_events(self, day: date, person: Person) -> set[str]:
         landed = Partitions.open(self.settings, "landed")
@@ -191,7 +191,7 @@ class Forgetting:
     def _drop(self, affected: Affected) -> None:
         for stage, keys in affected.derived.items():
             for key in keys:
-                shutil.rmtree(self.layout.artifact(stage, key), ignore_errors=True)
+                drop(Artifact(self.layout.artifact(stage, key)))
         if affected.derived.get("prepare"):
             for folder in (self.root / "checkpoints").glob("*/"):
                 shutil.rmtree(folder, ignore_errors=True)

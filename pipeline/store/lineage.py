@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,14 @@ class Derived:
 def artifacts_of(root: Path, stage: str) -> list[Artifact]:
     """Returns every whole artifact of a stage under a root, in order of key."""
     return [Artifact(path.parent) for path in sorted((root / "store" / stage).glob(f"[!.]*/{MANIFEST}"))]
+
+
+def drop(artifact: Artifact) -> None:
+    """Removes an artifact: out of sight by one rename, then from the disk; one that is not there is no error."""
+    aside = artifact.path.with_name(f".{artifact.key[:16]}.{os.getpid()}.old")
+    if artifact.path.exists():
+        artifact.path.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def stage_of(artifact: Artifact) -> str:

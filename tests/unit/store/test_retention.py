@@ -1,0 +1,137 @@
+"""What is too old goes, counted from the newest landed day; what a record, a young run or the ledger names stays."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from pipeline.core import artifacts
+from pipeline.core.artifacts import Artifact
+from pipeline.core.days import Days
+from pipeline.core.errors import BusyError
+from pipeline.core.run import Run
+from pipeline.core.settings import Settings
+from pipeline.store.leases import leased
+from pipeline.store.ledger import Ledger
+from pipeline.store.partitions import Partitions, Record
+from pipeline.store.retention import collect
+
+OLD, MIDDLE, NEW = "2026-01-01", "2026-01-08", "2026-01-15"
+
+
+def keeping(settings: Settings, **days: int) -> Settings:
+    return settings.model_copy(update={"store": settings.store.model_copy(update=days)})
+
+
+def make(settings: Settings, stage: str, key: str, day: str = "") -> Artifact:
+    def fill(folder: Path) -> None:
+        (folder / "counts.json").write_text(json.dumps({"day": day}))
+
+    return artifacts.build(settings.store.root.resolve() / "store" / stage / key, fill)
+
+
+def land(settings: Settings, day: str, key: str, kinds: tuple[str, ...] = ("landed", "published")) -> Artifact:
+    artifact = make(settings, "ingest", key, day)
+    for kind in kinds:
+        records = Partitions.open(settings, kind)
+        before = records.read(date.fromisoformat(day))
+        record = Record({"day": day, "ingest_key": key, "digest": artifact.digest, "run_id": "r"})
+        records.switch(date.fromisoformat(day), record, before)
+    return artifact
+
+
+def begin(settings: Settings, run_id: str, day: str, **refs: str) -> None:
+    run = Run.open(settings.store.root.resolve(), run_id, "UTC", Days.parse(day))
+    for stage, key in refs.items():
+        run.refer(stage, key)
+
+
+@pytest.fixture
+def shop(settings: Settings) -> Settings:
+    for day, key in ((OLD, "old"), (MIDDLE, "middle"), (NEW, "new")):
+        land(settings, day, key)
+        begin(settings, f"night-{day}", day, ingest=key, prepare=f"set-{key}", train=f"model-{key}")
+        make(settings, "prepare", f"set-{key}"), make(settings, "train", f"model-{key}")
+    return settings
+
+
+def left(settings: Settings, stage: str) -> list[str]:
+    return sorted(path.name for path in (settings.store.root / "store" / stage).iterdir())
+
+
+def days(settings: Settings, kind: str) -> list[str]:
+    return [str(day) for day in Partitions.open(settings, kind).days()]
+
+
+def test_by_default_everything_is_kept(shop: Settings) -> None:
+    collected = collect(shop)
+    assert (collected.days, collected.artifacts) == ((), ())
+    assert left(shop, "ingest") == ["middle", "new", "old"]
+
+
+def test_partitions_older_than_the_retention_go_with_their_records(shop: Settings) -> None:
+    collect(keeping(shop, retention_days=7))
+    # Seven days before the fifteenth is the eighth, which stays.
+    assert days(shop, "landed") == days(shop, "published") == [MIDDLE, NEW]
+    assert left(shop, "ingest") == ["middle", "new"]
+    assert left(shop, "train") == ["model-middle", "model-new", "model-old"]
+
+
+def test_artifacts_no_young_run_names_go_and_partitions_in_force_stay(shop: Settings) -> None:
+    make(shop, "ingest", "superseded", NEW)
+    collect(keeping(shop, artifact_days=7))
+    assert left(shop, "prepare") == ["set-middle", "set-new"]
+    assert left(shop, "train") == ["model-middle", "model-new"]
+    assert left(shop, "ingest") == ["middle", "new", "old"]
+
+
+def test_what_the_ledger_names_stays_however_old(shop: Settings) -> None:
+    Ledger.open(shop.store).append(kind="promotion", who="x", expected_head=0, to_digest="d", run_id=f"night-{OLD}")
+    collect(keeping(shop, artifact_days=1))
+    assert left(shop, "prepare") == ["set-new", "set-old"]
+
+
+def test_the_newest_registered_run_keeps_what_it_refers_to(shop: Settings) -> None:
+    (shop.store.root / "runs" / f"night-{MIDDLE}" / "register.json").write_text("{}")
+    collect(keeping(shop, artifact_days=1))
+    assert left(shop, "train") == ["model-middle", "model-new"]
+
+
+def test_a_dry_run_says_the_same_and_removes_nothing(shop: Settings) -> None:
+    wanted = keeping(shop, retention_days=7, artifact_days=7)
+    planned = collect(wanted, dry_run=True)
+    assert left(shop, "ingest") == ["middle", "new", "old"]
+    done = collect(wanted)
+    assert planned == done
+    told = planned.told(dry_run=True)
+    assert told[1:] == done.told(dry_run=False)[1:]
+    assert told[0] == f"Would collect, as of {NEW}, the newest landed day:"
+    assert told[1] == f"  1 days' records, landed and published ({OLD} … {OLD})"
+    assert "1 artifacts of prepare" in told[4]
+    assert collect(wanted).artifacts == ()
+
+
+def test_ages_count_from_the_newest_landed_day_whatever_the_clock_says(shop: Settings) -> None:
+    assert collect(keeping(shop, retention_days=14)).days == ()
+    land(shop, "2026-01-16", "newer", kinds=("landed",))
+    assert [str(day) for day in collect(keeping(shop, retention_days=14)).days] == [OLD]
+
+
+def test_a_day_somebody_works_on_is_not_taken_away(shop: Settings) -> None:
+    with leased(shop, f"ingest {OLD}", "tonight"), pytest.raises(BusyError, match="tonight"):
+        collect(keeping(shop, retention_days=7))
+    assert days(shop, "landed") == [OLD, MIDDLE, NEW]
+
+
+def test_what_a_killed_removal_left_goes(shop: Settings) -> None:
+    torn = shop.store.root / "store" / "ingest" / ".abc.12.old"
+    torn.mkdir()
+    collect(shop)
+    assert not torn.exists()
+
+
+def test_an_empty_store_says_so(settings: Settings) -> None:
+    assert collect(keeping(settings, retention_days=1)).told(False) == ["No day has landed, so nothing is too old."]
