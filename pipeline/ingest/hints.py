@@ -169,8 +169,8 @@ def _clear_columns(sample: Sample) -> list[str]:
 def _days(sample: Sample) -> Iterator[str]:
     if sample.profile.events.file_covers != "day" or not sample.days:
         return
-    elsewhere = sample.count(sample.judged.outcome == "routed")
     timed = sum(sample.days.values())
+    elsewhere = sum(rows for day, rows in sample.days.items() if str(day) != sample.asked)
     if elsewhere > FEW * timed:
         yield (
             f"{elsewhere / timed:.0%} of the rows belong to another day than {sample.asked}: is time.zone right, "
