@@ -6,47 +6,74 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.prepare.log import IN_SEQUENCES, POSITIVE, Log
-from pipeline.prepare.netting import answered_searches, removal_times
+from pipeline.core.schema import EVENT_TYPES
+from pipeline.prepare.arrays import blocks
+from pipeline.prepare.log import IN_SEQUENCES, NEVER, POSITIVE, Log
+from pipeline.prepare.netting import Removals, answered_searches, removals
+
+_IN_SEQUENCES, _POSITIVE = (np.isin(np.arange(len(EVENT_TYPES)), kinds) for kinds in (IN_SEQUENCES, POSITIVE))
+Rows = np.ndarray | slice
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All arrays are [events] but `by_search`.
+    """What is asked of events is asked of some rows at a time, so that nothing as long as the log need be made.
 
     Attributes:
-        removed_us: int64, when the event was cancelled, or `NEVER`.
-        answers: int64, row of the search it answers, or -1.
-        in_sequences: bool, an item event that history may hold.
-        positive: bool, an item event that may be a target: view, cart, purchase.
-        by_search: int64, rows that answer a search, grouped by the search, oldest first.
+        removed: what was cancelled, and when.
+        answers: int32 or int64 [events], row of the search it answers, or -1.
+        first_us: int64 [actors], the first event of each that history may hold and nobody took back, or `NEVER`.
     """
 
     log: Log
-    removed_us: np.ndarray
+    removed: Removals
     answers: np.ndarray
-    in_sequences: np.ndarray
-    positive: np.ndarray
-    by_search: np.ndarray
+    first_us: np.ndarray
 
     @classmethod
     def of(cls, log: Log, answer_minutes: int) -> Evidence:
-        answers, has_item = answered_searches(log, answer_minutes), log.item >= 0
-        rows = np.flatnonzero(answers >= 0)
-        by_search = rows[np.lexsort((rows, log.time_us[rows], answers[rows]))]
-        in_sequences, positive = (np.isin(log.kind, kinds) & has_item for kinds in (IN_SEQUENCES, POSITIVE))
-        return cls(log, removal_times(log), answers, in_sequences, positive, by_search)
+        bare = cls(log, removals(log), answered_searches(log, answer_minutes), np.zeros(0, np.int64))
+        return cls(log, bare.removed, bare.answers, _first_us(bare))
 
-    def standing(self, end_us: int, start_us: int = 0, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+    def in_sequences(self, rows: Rows) -> np.ndarray:
+        """Returns which are item events that history may hold: bool [rows]."""
+        return _IN_SEQUENCES[self.log.kind[rows]] & (self.log.item[rows] >= 0)
+
+    def positive(self, rows: Rows) -> np.ndarray:
+        """Returns which are item events that may be a target (view, cart, purchase): bool [rows]."""
+        return _POSITIVE[self.log.kind[rows]] & (self.log.item[rows] >= 0)
+
+    def standing(self, rows: Rows, end_us: int, start_us: int = 0) -> np.ndarray:
         """Returns which events from `start_us` until before `end_us` were not cancelled by then: bool [rows]."""
         time_us = self.log.time_us[rows]
-        return (time_us >= start_us) & (time_us < end_us) & (self.removed_us[rows] >= end_us)
+        return (time_us >= start_us) & (time_us < end_us) & (self.removed.of(rows) >= end_us)
+
+    def rows_between(self, start_us: int, end_us: int, among: np.ndarray | None = None) -> np.ndarray:
+        """Returns the rows of that time, ascending: of the whole log, or among those given."""
+        if among is not None:
+            time_us = self.log.time_us[among]
+            return among[(time_us >= start_us) & (time_us < end_us)]
+        times = ((block.start, self.log.time_us[block]) for block in blocks(len(self.log)))
+        found = [begin + np.flatnonzero((time_us >= start_us) & (time_us < end_us)) for begin, time_us in times]
+        return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+    def had_history(self, actors: np.ndarray, moment_us: int) -> np.ndarray:
+        """Returns who had an event that stood when the moment came: bool [actors]."""
+        rows = self.removed.rows
+        taken_back_since = rows[(self.log.time_us[rows] < moment_us) & (self.removed.at_us >= moment_us)]
+        return (self.first_us[actors] < moment_us) | np.isin(actors, self.log.actor[taken_back_since])
 
     def rows_of(self, actor: int) -> np.ndarray:
         rows = self.log.rows_of(actor)
         return np.arange(rows.start, rows.stop)
 
-    def answers_to(self, search: int) -> np.ndarray:
-        """Returns the rows that answer a search, oldest first."""
-        left, right = np.searchsorted(self.answers[self.by_search], [search, search + 1])
-        return self.by_search[left:right]
+
+def _first_us(evidence: Evidence) -> np.ndarray:
+    log = evidence.log
+    first_us = np.full(len(log.offsets) - 1, NEVER)
+    for block in blocks(len(log)):
+        rows = block.start + np.flatnonzero(evidence.in_sequences(block) & (evidence.removed.of(block) == NEVER))
+        actors, begins = np.unique(log.actor[rows], return_index=True)
+        # Events are in the order of time; somebody parted by the end of a block has an earlier one already.
+        first_us[actors] = np.minimum(first_us[actors], log.time_us[rows[begins]])
+    return first_us

@@ -1,16 +1,16 @@
-"""The training set as files, byte for byte the same from the same inputs."""
+"""The training set as files, byte for byte the same from the same inputs; `training` writes the long arrays itself."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import ibis
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as parquet
 
 from pipeline.core.schema import CATALOGUE, EVENT_TYPES, QUERY
@@ -24,78 +24,100 @@ from pipeline.store.engine import Engine
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-DESCRIBED = ("category", "brand", "title", "price", "in_stock")
+DESCRIBED = {
+    "category": pa.string(),
+    "brand": pa.string(),
+    "title": pa.string(),
+    "price": pa.float64(),
+    "in_stock": pa.bool_(),
+}
 
 
-def write_sequences(folder: Path, training: Training) -> None:
-    """Writes the flat arrays and the texts their targets answer."""
-    arrays = {
-        "sequence_items": training.items.astype(np.int32),
-        "sequence_types": training.types.astype(np.uint8),
-        "sequence_times": training.times.astype(np.int64),
-        "sequence_offsets": training.offsets.astype(np.int64),
-        "targets": training.targets.astype(np.int64),
-        "target_queries": training.target_queries.astype(np.int32),
-    }
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    (folder / "queries.json").write_text(json.dumps(training.queries, ensure_ascii=False))
+def write_texts(path: Path, training: Training) -> None:
+    """Writes the texts that targets answer."""
+    path.write_text(json.dumps(training.queries, ensure_ascii=False))
 
 
 def write_items(path: Path, training: Training, log: Log, descriptions: pa.Table) -> None:
     """Writes the vocabulary with each item's catalogue fields; an item the catalogue lacks keeps nulls."""
-    names = log.items.take(training.vocabulary)
-    place = {name: row for row, name in enumerate(descriptions["item_id"].to_pylist())}
-    rows = pa.array([place.get(name) for name in names.to_pylist()], pa.int64())
+    names = log.items.take(training.vocabulary.codes).cast(pa.string())
+    rows = pc.index_in(names, value_set=descriptions["item_id"].cast(pa.string()).combine_chunks())
     columns = {
         "index": pa.array(np.arange(1, len(names) + 1, dtype=np.int32)),
         "item_id": names,
-        **{name: descriptions[name].combine_chunks().take(rows) for name in DESCRIBED},
+        **{name: descriptions[name].cast(kind).combine_chunks().take(rows) for name, kind in DESCRIBED.items()},
         "events": pa.array(training.events.astype(np.int64)),
         "probability": pa.array(training.probability),
+        "previous_index": pa.array(training.vocabulary.previous),
     }
     parquet.write_table(pa.table(columns), path)
 
 
 def describe_items(engine: Engine, partitions: Sequence[Partition], validation_start: datetime) -> pa.Table:
-    """Returns for each item the newest catalogue row valid before validation began, from these days' catalogues."""
-    schema = {"filename": "string", "nth_day": "int64"}
-    files = [{"filename": p.path("catalogue.parquet"), "nth_day": n} for n, p in enumerate(partitions)]
-    days = ibis.memtable(files, schema=schema)
-    catalogue = engine.read([row["filename"] for row in files], "filename").join(days, "filename")
-    valid = catalogue.filter(catalogue.valid_from < validation_start)
-    newest_first = [ibis.desc(valid.valid_from), ibis.desc(valid.nth_day), *(valid[name] for name in DESCRIBED)]
-    ranked = valid.mutate(nth=ibis.row_number().over(group_by=valid.item_id, order_by=newest_first))
-    newest: ir.Table = ranked.filter(ranked.nth == 0).select(*CATALOGUE).order_by("item_id")
-    return engine.answer(newest)
+    """Returns for each item the newest catalogue row valid before validation began, from these days' catalogues.
+
+    Of rows valid from the same moment the one stated on the latest day counts. Only then are columns other than the
+    id and the times read, for a catalogue that is stated whole every night is long.
+    """
+    import ibis
+
+    days = ibis.memtable(
+        [{"file": p.path("catalogue.parquet"), "nth_day": n} for n, p in enumerate(partitions)],
+        schema={"file": "string", "nth_day": "int64"},
+    )
+    stated = engine.read([p.path("catalogue.parquet") for p in partitions], "file").join(days, "file")
+    valid = stated.filter(stated.valid_from < validation_start)
+    moment = ibis.struct({"valid_from": valid.valid_from, "nth_day": valid.nth_day})
+    newest = valid.group_by("item_id").agg(newest=moment.max())
+    named = newest.select("item_id", valid_from=newest.newest.valid_from, nth_day=newest.newest.nth_day)
+    chosen = valid.join(engine.keep("newest", named), ["item_id", "valid_from", "nth_day"])
+    return engine.answer(_first_of_each(chosen).order_by("item_id"))
+
+
+def _first_of_each(rows: ir.Table) -> ir.Table:
+    """Keeps one row an item, where a day's catalogue states several of one moment."""
+    import ibis
+
+    order = [ibis.asc(rows[name], nulls_first=True) for name in DESCRIBED]
+    ranked = rows.mutate(nth=ibis.row_number().over(group_by=rows.item_id, order_by=order))
+    return ranked.filter(ranked.nth == 0).select(*CATALOGUE)
 
 
 def write_queries(path: Path, queries: Sequence[EvaluationQuery], log: Log) -> None:
     """Writes `schema.QUERY`."""
+    import ibis
+
     schema = ibis.schema(QUERY).to_pyarrow()
     history = [query.history for query in queries]
-    kinds = np.array(EVENT_TYPES, dtype=object)
+    rows = np.concatenate(history) if history else np.zeros(0, np.int64)
+    texts = np.array([query.text for query in queries], np.int64)
     columns = {
-        "query_id": range(len(queries)),
-        "user": [log.actors[query.actor].as_py() for query in queries],
-        "kind": [query.kind for query in queries],
-        "time": [query.time_us for query in queries],
-        "history_item_ids": _named(log, (log.item[rows] for rows in history)),
-        "history_event_types": [kinds[log.kind[rows]].tolist() for rows in history],
-        "history_times": [log.time_us[rows].tolist() for rows in history],
-        "query": [log.queries[query.text].as_py() if query.text >= 0 else None for query in queries],
-        "target_item_ids": _named(log, (query.targets for query in queries)),
-        "new_target_item_ids": _named(log, (query.new_targets for query in queries)),
+        "query_id": pa.array(np.arange(len(queries))),
+        "user": log.actors.take([query.actor for query in queries]),
+        "kind": pa.array([query.kind for query in queries], pa.string()),
+        "time": pa.array([query.time_us for query in queries], pa.int64()),
+        "history_item_ids": _lists(history, log.items.take(log.item[rows])),
+        "history_event_types": _lists(history, pa.array(EVENT_TYPES).take(log.kind[rows])),
+        "history_times": _lists(history, pa.array(log.time_us[rows])),
+        "query": log.queries.take(pa.array(texts, mask=texts < 0)),
+        "target_item_ids": _named([query.targets for query in queries], log),
+        "new_target_item_ids": _named([query.new_targets for query in queries], log),
     }
-    arrays = [pa.array(columns[field.name], field.type) for field in schema]
+    arrays = [columns[field.name].cast(field.type) for field in schema]
     parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
 
 
-def _named(log: Log, codes: Iterable[np.ndarray]) -> list[list[str]]:
-    return [log.items.take(each).to_pylist() for each in codes]
+def _named(codes: Sequence[np.ndarray], log: Log) -> pa.ListArray:
+    return _lists(codes, log.items.take(np.concatenate(codes)) if codes else log.items.slice(0, 0))
 
 
-def write_split(path: Path, split: Split, counts: Mapping[str, int]) -> None:
+def _lists(like: Sequence[np.ndarray], values: Any) -> pa.ListArray:
+    """Parts values into lists as long as those given."""
+    ends = np.cumsum([0, *map(len, like)])
+    return pa.LargeListArray.from_arrays(pa.array(ends), values)
+
+
+def write_split(path: Path, split: Split, counts: Mapping[str, int], base: Mapping[str, str] | None) -> None:
     """Writes where time was cut; `data_end` is the test's start, for nothing later was seen by training or choice."""
     record = {
         "window": [str(split.first), str(split.last)],
@@ -103,6 +125,7 @@ def write_split(path: Path, split: Split, counts: Mapping[str, int]) -> None:
         "test_start": split.test_start.isoformat(),
         "test_end": split.test_end.isoformat(),
         "data_end": split.test_start.isoformat(),
+        "grown_from": dict(base) if base else None,
         "counts": dict(counts),
     }
     path.write_text(json.dumps(record, indent=1))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.core.schema import EVENT_TYPES
+from pipeline.prepare.arrays import Columns
 from pipeline.prepare.window import Partition
 from pipeline.store.engine import Engine
 
@@ -22,21 +22,32 @@ IN_SEQUENCES = (CODE["view"], CODE["cart"], CODE["remove"], CODE["purchase"])
 POSITIVE = (CODE["view"], CODE["cart"], CODE["purchase"])
 NEVER = np.iinfo(np.int64).max
 COLUMNS = ("event_id", "user_id", "session_id", "item_id", "event_type", "event_time", "query", "quantity")
+TYPES = {
+    "actor": np.int32,
+    "session": np.int32,
+    "item": np.int32,
+    "query": np.int32,
+    "kind": np.uint8,
+    "time_us": np.int64,
+    "quantity": np.int32,
+}
+MOST_PIECES = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Log:
-    """Events ordered by actor, then time; searches before other events of the same moment, then by event id.
+    """Events ordered by actor, then time; of one moment searches first, cancels last, then by event id.
 
     An actor is a user, or a session where the user is unknown. All arrays but the names are [events].
 
     Attributes:
-        actor, session, item, query: int32 codes, -1 for none.
+        actor, session, item, query: int32 codes in the order of the names, -1 for none; a session without any search
+            may have no code.
         kind: uint8, index in `EVENT_TYPES`.
         time_us: int64, microseconds since 1970 in UTC.
-        quantity: int64, pieces; 1 where the log does not say.
+        quantity: int32, pieces; 1 where the log does not say.
         offsets: int64 [actors + 1], where each actor's events begin.
-        actors, items, queries: the names the codes stand for.
+        actors, items, queries: the names the codes stand for, as Arrow strings.
     """
 
     actor: np.ndarray
@@ -58,37 +69,28 @@ class Log:
         return slice(int(self.offsets[actor]), int(self.offsets[actor + 1]))
 
 
-def read_log(engine: Engine, partitions: Sequence[Partition], begin: datetime, end: datetime) -> Log:
-    """Reads the events of these days, and those their files held for other days, from `begin` until before `end`.
+def read_log(engine: Engine, partitions: Sequence[Partition], folder: Path) -> Log:
+    """Reads the events of these days into arrays that lie in `folder`; the log is good as long as it is there.
 
     Impressions stay out: nobody chose them.
     """
-    events = _with_routed(engine, partitions)
-    wanted = [name for name in EVENT_TYPES if name != "impression"]
-    inside = (events.event_time >= begin) & (events.event_time < end) & events.event_type.isin(wanted)
-    known = events.user_id.notnull()
-    named = events.filter(inside).mutate(known=known, actor_name=known.ifelse(events.user_id, events.session_id))
-    table = engine.keep("log", named)
-    actors = _coded(engine, "actors", table, ("known", "actor_name"), descending="known")
-    names = {c: _coded(engine, f"{c}_names", table, (c,)) for c in ("session_id", "item_id", "query")}
-    return _as_arrays(engine, _ordered(table, actors, names), actors, names)
-
-
-def _with_routed(engine: Engine, partitions: Sequence[Partition]) -> ir.Table:
-    import ibis
-
     events = engine.read([p.path("events.parquet") for p in partitions]).select(*COLUMNS)
-    late = [
-        p.path("routed.parquet") for p in partitions if json.loads(p.artifact.file("counts.json").read_text())["routed"]
-    ]
-    if not late:
-        return events
-    routed = engine.read(late).select(*COLUMNS)
-    # The same row may lie in the files of several days.
-    order = [routed[name] for name in COLUMNS]
-    first = routed.mutate(nth=ibis.row_number().over(group_by=routed.event_id, order_by=order))
-    once = first.filter(first.nth == 0).drop("nth")
-    return events.union(once.anti_join(events, "event_id").select(*COLUMNS))
+    wanted = [name for name in EVENT_TYPES if name != "impression"]
+    chosen, known = events.filter(events.event_type.isin(wanted)), events.user_id.notnull()
+    named = chosen.mutate(known=known, actor_name=known.ifelse(chosen.user_id, chosen.session_id))
+    actors = _coded(engine, "actors", named, ("known", "actor_name"), descending="known")
+    searches = named.filter(named.event_type == "search")
+    # Sessions matter for what answers a search, so the others need no code.
+    names = {
+        "session_id": _coded(engine, "sessions", searches, ("session_id",)),
+        "item_id": _coded(engine, "items", named, ("item_id",)),
+        "query": _coded(engine, "texts", named, ("query",)),
+    }
+    arrays = _stored(engine, _ordered(named, actors, names), folder)
+    people = _names(engine, actors, "actor_name")
+    offsets = np.searchsorted(arrays["actor"], np.arange(len(people) + 1)).astype(np.int64)
+    items, queries = (_names(engine, names[column], column) for column in ("item_id", "query"))
+    return Log(**arrays, offsets=offsets, actors=people, items=items, queries=queries)
 
 
 def _coded(engine: Engine, name: str, table: ir.Table, columns: tuple[str, ...], descending: str = "") -> ir.Table:
@@ -97,56 +99,51 @@ def _coded(engine: Engine, name: str, table: ir.Table, columns: tuple[str, ...],
 
     distinct = table.filter(*(table[c].notnull() for c in columns)).select(*columns).distinct()
     order = [ibis.desc(distinct[c]) if c == descending else distinct[c] for c in columns]
-    numbered = distinct.mutate(code=ibis.row_number().over(order_by=order))
+    numbered = distinct.mutate(code=ibis.row_number().over(order_by=order).cast("int32"))
     return engine.keep(name, numbered)
 
 
-def _ordered(table: ir.Table, actors: ir.Table, names: dict[str, ir.Table]) -> ir.Table:
+def _ordered(table: ir.Table, actors: ir.Table, names: Mapping[str, ir.Table]) -> ir.Table:
     import ibis
 
     kinds = ibis.literal(0)
     for name, code in CODE.items():
         kinds = (table.event_type == name).ifelse(code, kinds)
+    # A cancel takes back what was bought in its own moment too, so it comes after it.
+    turn = (table.event_type == "search").ifelse(0, (table.event_type == "cancel").ifelse(2, 1))
     plain = table.select(
         *("event_id", "known", "actor_name", "session_id", "item_id", "query"),
-        kind=kinds.cast("uint8"),
+        kind=kinds.cast("int16"),
         time=table.event_time.cast("timestamp('UTC', 6)"),
-        quantity=table.quantity.fill_null(1),
-        later=(table.event_type != "search").cast("int8"),
+        quantity=table.quantity.fill_null(1).clip(-MOST_PIECES, MOST_PIECES).cast("int32"),
+        turn=turn.cast("int16"),
     )
     coded = plain.join(actors.rename(actor="code"), ["known", "actor_name"])
     for column, short in (("session_id", "session"), ("item_id", "item"), ("query", "text")):
         coded = coded.left_join(names[column].rename({short: "code"}), column).drop(f"{column}_right")
     ints = coded.select(
-        actor=coded.actor.cast("int32"),
+        *("actor", "kind", "time", "quantity", "turn", "event_id"),
         **{name: coded[name].fill_null(-1).cast("int32") for name in ("session", "item", "text")},
-        kind=coded.kind,
-        time=coded.time,
-        quantity=coded.quantity,
-        later=coded.later,
-        event_id=coded.event_id,
     )
     # Chosen columns keep the ORDER BY outermost, where an engine must heed it; dropped ones would push it inside.
-    kept = [name for name in ints.columns if name not in ("later", "event_id")]
-    return ints.order_by("actor", "time", "later", "event_id").select(*kept)
+    kept = [name for name in ints.columns if name not in ("turn", "event_id")]
+    return ints.order_by("actor", "time", "turn", "event_id").select(*kept)
 
 
-def _as_arrays(engine: Engine, ordered: ir.Table, actors: ir.Table, names: dict[str, ir.Table]) -> Log:
+def _stored(engine: Engine, ordered: ir.Table, folder: Path) -> dict[str, np.ndarray]:
     import pyarrow as pa
 
-    table = engine.answer(ordered)
-    columns = {name: table[name].to_numpy() for name in ("actor", "session", "item", "text", "kind", "quantity")}
-    time_us = table["time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
-    texts = {c: engine.answer(t.order_by("code"))[c] for c, t in names.items() if c != "session_id"}
-    people = engine.answer(actors.order_by("code"))["actor_name"]
-    offsets = np.searchsorted(columns["actor"], np.arange(len(people) + 1)).astype(np.int64)
-    query = columns.pop("text")
-    return Log(
-        **columns,
-        query=query,
-        time_us=time_us,
-        offsets=offsets,
-        actors=people.combine_chunks(),
-        items=texts["item_id"].combine_chunks(),
-        queries=texts["query"].combine_chunks(),
-    )
+    with Columns(folder, TYPES) as columns:
+        for batch in engine.ask(ordered):
+            for name in ("actor", "session", "item", "kind", "quantity"):
+                columns.append(name, batch[name].to_numpy())
+            columns.append("query", batch["text"].to_numpy())
+            columns.append("time_us", batch["time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy())
+    return columns.mapped()
+
+
+def _names(engine: Engine, coded: ir.Table, column: str) -> Any:
+    """Returns names by code; large strings, for millions of pseudonyms are more bytes than small offsets can count."""
+    import pyarrow as pa
+
+    return engine.answer(coded.order_by("code").select(column, "code"))[column].cast(pa.large_string()).combine_chunks()

@@ -3,74 +3,117 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from pipeline.core.days import end_of_day
 from pipeline.core.errors import DataError
 from pipeline.core.progress import progress
 from pipeline.core.run import Run
 from pipeline.core.settings import Prepare, Settings
 from pipeline.core.step import Report
 from pipeline.prepare import files
+from pipeline.prepare.candidates import Period, find_candidates
 from pipeline.prepare.evidence import Evidence
-from pipeline.prepare.leak import assert_no_leak
+from pipeline.prepare.leak import assert_known_by, assert_no_leak, assert_own_days
 from pipeline.prepare.log import Log, read_log
-from pipeline.prepare.queries import EvaluationQuery, Period, draw_queries
-from pipeline.prepare.split import Split, cut_by_time, microseconds, start_of
-from pipeline.prepare.training import Training, build_training
+from pipeline.prepare.queries import EvaluationQuery, draw_queries
+from pipeline.prepare.split import NIGHTS_OF_A_WEEK, Split, cut_by_time, microseconds, start_of
+from pipeline.prepare.training import Training, build_training, tally
+from pipeline.prepare.vocabulary import Base, grow, newest_base, point_to
 from pipeline.prepare.window import Partition, published_window
-from pipeline.store.engine import open_engine
+from pipeline.store.engine import Engine, open_engine
+from pipeline.store.partitions import Partitions
 
 STAGE = "prepare"
 
 
 def run(settings: Settings, run: Run) -> Report:
-    """Raises: MissingInputError, DataError: nothing published, too few days, or a period without queries."""
-    partitions = published_window(run, settings.prepare.window_days)
+    """Raises: MissingInputError, DataError: nothing published, too few days, a period without queries, or a leak."""
+    published, vocabularies = (Partitions.open(settings, kind) for kind in ("published", "vocabulary"))
+    partitions = published_window(run, published, settings.prepare.window_days)
+    base = newest_base(run, vocabularies)
     inputs = {f"ingest {partition.day}": partition.artifact.key for partition in partitions}
+    inputs |= {f"vocabulary {base.day}": base.digest} if base else {}
     sections = {**settings.keyed(STAGE), "timezone": settings.shop.timezone}
-    return run.once(STAGE, inputs, sections, lambda folder: _prepare(settings, partitions, folder))
+    report = run.once(STAGE, inputs, sections, lambda folder: _prepare(settings, partitions, base, folder))
+    point_to(run, vocabularies, run.artifact(STAGE))
+    return report
 
 
-def _prepare(settings: Settings, partitions: Sequence[Partition], folder: Path) -> Report:
+def _prepare(settings: Settings, partitions: Sequence[Partition], base: Base | None, folder: Path) -> Report:
     wanted, timezone = settings.prepare, settings.shop.timezone
     days = [partition.day for partition in partitions if partition.rows]
-    with progress("prepare", 4, "parts") as bar, open_engine(settings) as engine:
-        log = read_log(engine, partitions, start_of(partitions[0].day, timezone), end_of_day(days[-1], timezone))
+    with (
+        progress("prepare", 5, "parts") as bar,
+        open_engine(settings) as engine,
+        TemporaryDirectory(dir=folder, prefix=".log-") as scratch,
+    ):
+        assert_own_days(engine, partitions, timezone)
+        log = read_log(engine, partitions, Path(scratch))
         bar.advance(events=len(log))
         evidence = Evidence.of(log, wanted.answer_minutes)
         split = _cut(evidence, days, wanted, timezone)
-        training = build_training(evidence, microseconds(split.validation_start), wanted.min_item_events)
+        bar.advance()
+        base = base if base and base.learned_until <= split.validation_start else None
+        training = _train(evidence, split, base, wanted, folder)
         bar.advance(sequences=len(training.offsets) - 1)
-        periods = {"validation": (split.validation_start, split.test_start), "test": (split.test_start, split.test_end)}
-        queries = {name: _draw(evidence, period, wanted) for name, period in periods.items()}
+        queries = _draw(evidence, split, wanted)
         bar.advance(queries=sum(map(len, queries.values())))
         assert_no_leak(training, queries["validation"], queries["test"], log, split)
         counts = _counts(log, training, queries)
         _refuse_emptiness(counts, split)
-        files.write_sequences(folder, training)
-        before = [partition for partition in partitions if start_of(partition.day, timezone) < split.validation_start]
-        described = files.describe_items(engine, before, split.validation_start)
-        files.write_items(folder / "items.parquet", training, log, described)
+        _describe(engine, partitions, training, log, split, base, timezone, folder)
+        files.write_texts(folder / "queries.json", training)
         for name, drawn in queries.items():
             files.write_queries(folder / f"{name}.parquet", drawn, log)
-        files.write_split(folder / "split.json", split, counts)
+        grown_from = {"day": str(base.day), "prepare_key": base.artifact.key} if base else None
+        files.write_split(folder / "split.json", split, counts, grown_from)
         bar.advance()
     return Report(_sentence(counts, split), counts)
 
 
 def _cut(evidence: Evidence, days: Sequence[date], wanted: Prepare, timezone: str) -> Split:
+    earliest = start_of(days[-min(wanted.max_test_days + NIGHTS_OF_A_WEEK, len(days))], timezone)
+    recent = evidence.rows_between(microseconds(earliest), microseconds(start_of(days[-1] + timedelta(1), timezone)))
+
     def count(start: datetime, end: datetime) -> int:
-        period = Period(microseconds(start), microseconds(end))
-        return len(draw_queries(evidence, period, 1, wanted.min_test_queries))
+        return len(find_candidates(evidence, Period(microseconds(start), microseconds(end)), recent))
 
     return cut_by_time(days, wanted, timezone, count)
 
 
-def _draw(evidence: Evidence, period: tuple[datetime, datetime], wanted: Prepare) -> list[EvaluationQuery]:
-    start, end = map(microseconds, period)
-    return draw_queries(evidence, Period(start, end), wanted.query_events, wanted.max_evaluation_queries)
+def _train(evidence: Evidence, split: Split, base: Base | None, wanted: Prepare, folder: Path) -> Training:
+    end_us = microseconds(split.validation_start)
+    forgotten = timedelta(days=wanted.forget_item_days)
+    counted = tally(evidence, end_us, microseconds(split.validation_start - forgotten) if forgotten else 0)
+    known = base.item_ids() if base else None
+    vocabulary = grow(evidence.log.items, counted.events, counted.recent, wanted.min_item_events, known)
+    return build_training(evidence, end_us, vocabulary, counted, folder)
+
+
+def _draw(evidence: Evidence, split: Split, wanted: Prepare) -> dict[str, list[EvaluationQuery]]:
+    start_us, middle_us, end_us = map(microseconds, (split.validation_start, split.test_start, split.test_end))
+    recent = evidence.rows_between(start_us, end_us)
+    periods = {"validation": Period(start_us, middle_us), "test": Period(middle_us, end_us)}
+    most = wanted.max_evaluation_queries
+    return {name: draw_queries(evidence, each, wanted.query_events, most, recent) for name, each in periods.items()}
+
+
+def _describe(
+    engine: Engine,
+    partitions: Sequence[Partition],
+    training: Training,
+    log: Log,
+    split: Split,
+    base: Base | None,
+    timezone: str,
+    folder: Path,
+) -> None:
+    before = [partition for partition in partitions if start_of(partition.day, timezone) < split.validation_start]
+    described = files.describe_items(engine, before, split.validation_start)
+    assert_known_by(split, described, base)
+    files.write_items(folder / "items.parquet", training, log, described)
 
 
 def _counts(log: Log, training: Training, queries: Mapping[str, Sequence[EvaluationQuery]]) -> dict[str, int]:
@@ -81,6 +124,7 @@ def _counts(log: Log, training: Training, queries: Mapping[str, Sequence[Evaluat
         "targets": len(training.targets),
         "targets_with_search": int((training.target_queries >= 0).sum()),
         "items": len(training.vocabulary),
+        **training.vocabulary.counts(),
     }
     for name, drawn in queries.items():
         counts[f"{name}_queries"] = len(drawn)
@@ -105,9 +149,13 @@ def _refuse_emptiness(counts: Mapping[str, int], split: Split) -> None:
 
 
 def _sentence(counts: Mapping[str, int], split: Split) -> str:
+    items = (
+        f"{counts['items']:,} items ({counts['items_kept']:,} kept, {counts['items_new']:,} new, "
+        f"{counts['items_left']:,} left, {counts['items_moved']:,} moved)"
+    )
     return (
         f"{counts['events']:,} events of {split.first} to {split.last}: {counts['sequences']:,} sequences with "
-        f"{counts['targets']:,} targets on {counts['items']:,} items, {counts['validation_queries']:,} validation "
-        f"queries from {split.validation_start:%Y-%m-%d %H:%M} UTC, {counts['test_queries']:,} test queries from "
+        f"{counts['targets']:,} targets on {items}, {counts['validation_queries']:,} validation queries from "
+        f"{split.validation_start:%Y-%m-%d %H:%M} UTC, {counts['test_queries']:,} test queries from "
         f"{split.test_start:%Y-%m-%d %H:%M} UTC."
     )

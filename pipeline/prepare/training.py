@@ -1,22 +1,39 @@
-"""Training sequences, their targets, and the vocabulary, from what was known before validation began."""
+"""Training sequences and their targets, from what was known before validation began."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from pipeline.prepare.arrays import blocks, new_array
 from pipeline.prepare.evidence import Evidence
+from pipeline.prepare.vocabulary import Vocabulary
 
 MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Training:
-    """The training set, as the contract names its files.
+class Tally:
+    """What training holds of each item, by the log's code: int64 [items of the log].
 
     Attributes:
-        vocabulary: int64 [items], the log's item code of index 1, 2, …; most events first, then by name.
+        events: all of them. targets: those that are views, carts or purchases. recent: those not too old to count as
+            remembered.
+    """
+
+    events: np.ndarray
+    targets: np.ndarray
+    recent: np.ndarray
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training set, as the contract names its files; the long arrays are those files.
+
+    Attributes:
         events: int64 [items], training events of each.
         probability: float64 [items], share of training targets.
         items: int32 [N]. types: uint8 [N]. times: int64 [N], unix seconds. offsets: int64 [S + 1].
@@ -25,7 +42,7 @@ class Training:
         queries: texts, sorted.
     """
 
-    vocabulary: np.ndarray
+    vocabulary: Vocabulary
     events: np.ndarray
     probability: np.ndarray
     items: np.ndarray
@@ -37,49 +54,71 @@ class Training:
     queries: list[str]
 
 
-def build_training(evidence: Evidence, validation_start_us: int, min_item_events: int) -> Training:
-    """Lays the sequences end to end, one an actor, oldest event first."""
-    log = evidence.log
-    rows = np.flatnonzero(evidence.in_sequences & evidence.standing(validation_start_us))
-    counts = np.bincount(log.item[rows], minlength=len(log.items))
-    codes = np.flatnonzero(counts >= min_item_events)
-    vocabulary = codes[np.argsort(-counts[codes], kind="stable")]
-    index = np.zeros(len(log.items), np.int32)
-    index[vocabulary] = np.arange(1, len(vocabulary) + 1, dtype=np.int32)
-    rows = rows[index[log.item[rows]] > 0]
-    items = index[log.item[rows]]
-    targets = np.flatnonzero(evidence.positive[rows])
-    target_queries, queries = _queries_answered(evidence, rows[targets])
-    return Training(
-        vocabulary=vocabulary,
-        events=counts[vocabulary],
-        probability=_shares(items[targets], len(vocabulary)),
-        items=items,
-        types=log.kind[rows],
-        times=log.time_us[rows] // MICROSECONDS,
-        offsets=_offsets(log.actor[rows]),
-        targets=targets.astype(np.int64),
-        target_queries=target_queries,
-        queries=queries,
+def tally(evidence: Evidence, end_us: int, remembered_from_us: int) -> Tally:
+    """Counts the events of each item before the end."""
+    log, size = evidence.log, len(evidence.log.items)
+    counted = Tally(*(np.zeros(size, np.int64) for _ in range(3)))
+    for rows in _training_rows(evidence, end_us):
+        items = log.item[rows]
+        counted.events[:] += np.bincount(items, minlength=size)
+        counted.targets[:] += np.bincount(items[evidence.positive(rows)], minlength=size)
+        counted.recent[:] += np.bincount(items[log.time_us[rows] >= remembered_from_us], minlength=size)
+    return counted
+
+
+def build_training(evidence: Evidence, end_us: int, vocabulary: Vocabulary, counted: Tally, folder: Path) -> Training:
+    """Lays the sequences end to end, one an actor, oldest event first, in arrays that are files in `folder`."""
+    events, target_counts = counted.events[vocabulary.codes], counted.targets[vocabulary.codes]
+    length, targets = int(events.sum()), int(target_counts.sum())
+    made = Training(
+        vocabulary,
+        events,
+        target_counts / max(targets, 1),
+        new_array(folder / "sequence_items.npy", np.int32, length),
+        new_array(folder / "sequence_types.npy", np.uint8, length),
+        new_array(folder / "sequence_times.npy", np.int64, length),
+        np.zeros(1, np.int64),
+        new_array(folder / "targets.npy", np.int64, targets),
+        new_array(folder / "target_queries.npy", np.int32, targets),
+        [],
     )
+    offsets = _fill(made, evidence, end_us)
+    queries = _number_queries(made.target_queries, evidence)
+    np.save(folder / "sequence_offsets.npy", offsets, allow_pickle=False)
+    return Training(**{**vars(made), "offsets": offsets, "queries": queries})
 
 
-def _shares(target_items: np.ndarray, items: int) -> np.ndarray:
-    counts = np.bincount(target_items, minlength=items + 1)[1:]
-    return counts / max(counts.sum(), 1)
+def _training_rows(evidence: Evidence, end_us: int) -> Iterator[np.ndarray]:
+    for block in blocks(len(evidence.log)):
+        yield block.start + np.flatnonzero(evidence.in_sequences(block) & evidence.standing(block, end_us))
 
 
-def _offsets(actors: np.ndarray) -> np.ndarray:
-    if not len(actors):
-        return np.zeros(1, np.int64)
-    begins = np.flatnonzero(np.diff(actors, prepend=-1))
-    return np.append(begins, len(actors)).astype(np.int64)
+def _fill(made: Training, evidence: Evidence, end_us: int) -> np.ndarray:
+    """Writes all arrays, the queries as the log's codes, and returns the offsets."""
+    log, index = evidence.log, made.vocabulary.indices(len(evidence.log.items))
+    begins, at, target_at, last_actor = [], 0, 0, -1
+    for found in _training_rows(evidence, end_us):
+        rows = found[index[log.item[found]] > 0]
+        here = slice(at, at + len(rows))
+        made.items[here], made.types[here] = index[log.item[rows]], log.kind[rows]
+        made.times[here] = log.time_us[rows] // MICROSECONDS
+        positive = np.flatnonzero(evidence.positive(rows))
+        there = slice(target_at, target_at + len(positive))
+        search = evidence.answers[rows[positive]]
+        made.targets[there] = at + positive
+        made.target_queries[there] = np.where(search >= 0, log.query[search], -1)
+        actors = log.actor[rows]
+        begins.append(at + np.flatnonzero(np.diff(actors, prepend=last_actor)))
+        at, target_at, last_actor = here.stop, there.stop, int(actors[-1]) if len(actors) else last_actor
+    return np.concatenate([*begins, [at]]) if at else np.zeros(1, np.int64)
 
 
-def _queries_answered(evidence: Evidence, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Returns for each row the index of the text it answers, and the texts; codes are in the order of the texts."""
-    search = evidence.answers[rows]
-    codes = np.where(search >= 0, evidence.log.query[search], -1)
-    used = np.unique(codes[codes >= 0])
-    index = np.where(codes >= 0, np.searchsorted(used, codes), -1).astype(np.int32)
-    return index, evidence.log.queries.take(used).to_pylist()
+def _number_queries(codes: np.ndarray, evidence: Evidence) -> list[str]:
+    """Replaces the log's codes by places among the texts used, and returns those; both are in the order of texts."""
+    used = np.zeros(len(evidence.log.queries), bool)
+    for block in blocks(len(codes)):
+        used[codes[block][codes[block] >= 0]] = True
+    place = np.append(np.cumsum(used, dtype=np.int32) - 1, np.int32(-1))
+    for block in blocks(len(codes)):
+        codes[block] = place[codes[block]]
+    return evidence.log.queries.take(np.flatnonzero(used)).to_pylist()

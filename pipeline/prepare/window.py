@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pipeline.core.artifacts import MANIFEST, Artifact
+from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import MissingInputError
 from pipeline.core.run import Run
+from pipeline.store.partitions import Partitions
 
-FILES = ("events.parquet", "routed.parquet", "catalogue.parquet", "counts.json")
+FILES = ("events.parquet", "catalogue.parquet")
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Partition:
     """One published day.
 
     Attributes:
-        rows: its events, those routed to other days not counted.
+        rows: its events, late ones included.
     """
 
     day: date
@@ -30,31 +30,31 @@ class Partition:
         return str(self.artifact.file(name))
 
 
-def published_window(run: Run, window_days: int) -> list[Partition]:
+def published_window(run: Run, published: Partitions, window_days: int) -> list[Partition]:
     """Returns the published days of the window that ends with the run's last day, oldest first; gaps are skipped.
 
     Raises: MissingInputError: no day is published, or a record names an artifact that is no longer in the store.
     """
     first = run.days.last - timedelta(days=window_days - 1)
-    partitions = list(_published(run, first))
+    partitions = list(_published(published, first, run.days.last))
     if not any(partition.rows for partition in partitions):
         raise MissingInputError(
-            f"{run.layout.published_folder}: no published day with events from {first} to {run.days.last}; "
+            f"{published}: no published day with events from {first} to {run.days.last}; "
             f"run ingest and validate for the days to learn from first."
         )
     return partitions
 
 
-def _published(run: Run, first: date) -> Iterator[Partition]:
-    for path in sorted(run.layout.published_folder.glob("[0-9]*.json")):
-        if not str(first) <= path.stem <= str(run.days.last):
+def _published(published: Partitions, first: date, last: date) -> Iterator[Partition]:
+    for day in published.days():
+        record = published.read(day) if first <= day <= last else None
+        if record is None:
             continue
-        record = json.loads(path.read_text())
-        artifact = Artifact(run.layout.artifact("ingest", record["ingest_key"]))
-        lost = [name for name in (MANIFEST, *FILES) if not (artifact.path / name).exists()]
+        artifact = published.artifact(record)
+        lost = [name for name in FILES if not (artifact.path / name).exists()]
         if lost:
             raise MissingInputError(
-                f"{path}: names the ingest artifact {record['ingest_key']}, of which {lost[0]} is gone; "
-                f"ingest and validate {path.stem} again."
+                f"{published}/{day}.json: names the ingest artifact {record.ingest_key}, of which {lost[0]} is gone; "
+                f"ingest and validate {day} again."
             )
-        yield Partition(date.fromisoformat(path.stem), artifact, record["rows"])
+        yield Partition(day, artifact, record["rows"])

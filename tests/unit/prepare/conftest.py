@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,8 @@ import pytest
 
 from pipeline.prepare.evidence import Evidence
 from pipeline.prepare.log import CODE, Log
+from pipeline.prepare.training import Training, build_training, tally
+from pipeline.prepare.vocabulary import grow
 
 SECOND = 1_000_000
 Line = tuple  # (actor, second, kind, item or text, *session, *quantity)
@@ -26,8 +30,25 @@ def evidence_of() -> Callable[..., Evidence]:
     return lambda *lines, answer_minutes=30: Evidence.of(build_log(*lines), answer_minutes)
 
 
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., Training]:
+    """Builds the training set of everything before a second; `base` are the item ids of the vocabulary before."""
+    numbers = count()
+
+    def trained(evidence: Evidence, end: int, least: int = 1, base: Sequence[str] | None = None) -> Training:
+        folder = tmp_path / f"training-{next(numbers)}"
+        folder.mkdir()
+        counted = tally(evidence, end * SECOND, 0)
+        before = None if base is None else pa.array(base, pa.large_string())
+        vocabulary = grow(evidence.log.items, counted.events, counted.recent, least, before)
+        return build_training(evidence, end * SECOND, vocabulary, counted, folder)
+
+    return trained
+
+
 def build_log(*lines: Line) -> Log:
-    rows = sorted(enumerate(lines), key=lambda r: (r[1][0], r[1][1], r[1][2] != "search", r[0]))
+    turn = {"search": 0, "cancel": 2}
+    rows = sorted(enumerate(lines), key=lambda r: (r[1][0], r[1][1], turn.get(r[1][2], 1), r[0]))
     lines = [line for _, line in rows]
     more = [line[4] if len(line) > 4 else {} for line in lines]
     texts = [line[3] if line[2] == "search" else None for line in lines]
@@ -43,7 +64,7 @@ def build_log(*lines: Line) -> Log:
         query=text,
         kind=np.array([CODE[line[2]] for line in lines], np.uint8),
         time_us=np.array([line[1] * SECOND for line in lines], np.int64),
-        quantity=np.array([each.get("quantity", 1) for each in more], np.int64),
+        quantity=np.array([each.get("quantity", 1) for each in more], np.int32),
         offsets=np.searchsorted(actor, np.arange(len(actors) + 1)),
         actors=pa.array(actors, pa.string()),
         items=pa.array(item_names, pa.string()),

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import DataError
+from pipeline.prepare.candidates import Period
 from pipeline.prepare.evidence import Evidence
 from pipeline.prepare.leak import assert_no_leak
-from pipeline.prepare.queries import Period, draw_queries
+from pipeline.prepare.queries import draw_queries
 from pipeline.prepare.split import Split
-from pipeline.prepare.training import build_training
+from pipeline.prepare.training import Training
+from pipeline.prepare.vocabulary import Vocabulary
 
 SECOND = 1_000_000
 VALIDATION, TEST, END = 100, 200, 300
@@ -27,18 +29,18 @@ def moment(second: int) -> datetime:
 SPLIT = Split(date(1970, 1, 1), date(1970, 1, 1), moment(VALIDATION), moment(TEST), moment(END))
 
 
-def made(evidence: Evidence) -> list:
+def made(evidence: Evidence, train: Callable[..., Training]) -> list:
     """Returns training, validation, test, log and split, in the order the check takes them."""
-    training = build_training(evidence, VALIDATION * SECOND, 1)
+    training = train(evidence, VALIDATION)
     validation = draw_queries(evidence, Period(VALIDATION * SECOND, TEST * SECOND), 5, 1000)
     test = draw_queries(evidence, Period(TEST * SECOND, END * SECOND), 5, 1000)
     return [training, validation, test, evidence.log, SPLIT]
 
 
 @pytest.fixture
-def parts(evidence_of: Callable[..., Evidence]) -> list:
+def parts(evidence_of: Callable[..., Evidence], train: Callable[..., Training]) -> list:
     lines = [("u", second, "view", item) for second, item in ((10, "a"), (20, "b"), (110, "c"), (210, "d"))]
-    return made(evidence_of(*lines, ("v", 30, "view", "b"), ("v", 120, "view", "a")))
+    return made(evidence_of(*lines, ("v", 30, "view", "b"), ("v", 120, "view", "a")), train)
 
 
 def test_what_was_made_honestly_passes(parts) -> None:
@@ -66,11 +68,23 @@ def test_probabilities_from_beyond_training_are_found(parts) -> None:
         assert_no_leak(replace(training, probability=np.array([0.5, 0.5])), *parts[1:])
 
 
+def test_an_item_without_any_training_event_is_found_in_the_vocabulary(parts) -> None:
+    training = parts[0]
+    grown = replace(
+        training,
+        vocabulary=Vocabulary(np.append(training.vocabulary.codes, 2), np.array([1, 2, 3], np.int32), 0),
+        events=np.append(training.events, 0),
+        probability=np.append(training.probability, 0.0),
+    )
+    with pytest.raises(DataError, match=r"index 3 of the vocabulary has no event in training"):
+        assert_no_leak(grown, *parts[1:])
+
+
 def test_an_item_first_seen_in_validation_is_found_in_the_vocabulary(parts) -> None:
     training = parts[0]
     grown = replace(
         training,
-        vocabulary=np.append(training.vocabulary, 2),
+        vocabulary=Vocabulary(np.append(training.vocabulary.codes, 2), np.zeros(3, np.int32), 0),
         events=np.append(training.events, 1),
         probability=np.append(training.probability, 0.0),
     )
@@ -101,6 +115,14 @@ def test_cuts_out_of_order_are_found(parts) -> None:
         assert_no_leak(*parts[:4], replace(SPLIT, test_start=moment(VALIDATION)))
 
 
+def test_the_query_at_fault_is_named_however_many_there_are(parts) -> None:
+    training, validation, *rest = parts
+    many = [validation[0]] * 3000
+    many[2500] = replace(validation[0], history=np.array([0, 1, 2]))
+    with pytest.raises(DataError, match="validation query 2500 holds history"):
+        assert_no_leak(training, many, *rest)
+
+
 def random_lines(seed: int, begin: int, end: int, count: int) -> list[tuple]:
     draw = np.random.default_rng(seed)
     kinds = ["view", "view", "cart", "remove", "purchase", "cancel", "search"]
@@ -117,7 +139,7 @@ def named(parts: list) -> tuple:
     """Returns training and queries with names for codes, so that logs of other items compare."""
     training, validation, test, log, _ = parts
     names = log.items.to_pylist()
-    vocabulary = [names[code] for code in training.vocabulary]
+    vocabulary = [names[code] for code in training.vocabulary.codes]
     sequences = [training.items.tolist(), training.types.tolist(), training.times.tolist(), training.offsets.tolist()]
     targets = [training.targets.tolist(), training.target_queries.tolist(), training.queries]
     queries = [
@@ -132,12 +154,12 @@ def named(parts: list) -> tuple:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_happens_later_changes_nothing_made_for_earlier(evidence_of, seed) -> None:
+def test_what_happens_later_changes_nothing_made_for_earlier(evidence_of, train, seed) -> None:
     training = random_lines(seed, 0, VALIDATION, 150)
     validation = random_lines(seed + 100, VALIDATION, TEST, 80)
     test, other_test = (random_lines(seed + n, TEST, END, 80) for n in (200, 300))
-    whole, otherwise = (named(made(evidence_of(*training, *validation, *each))) for each in (test, other_test))
+    whole, otherwise = (named(made(evidence_of(*training, *validation, *each), train)) for each in (test, other_test))
     assert whole[0] == otherwise[0] and whole[1] == otherwise[1]
     assert whole[2] != otherwise[2]
-    without = named(made(evidence_of(*training, *other_test)))
+    without = named(made(evidence_of(*training, *other_test), train))
     assert without[0] == whole[0]

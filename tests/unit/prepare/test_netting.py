@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from pipeline.prepare import netting
 from pipeline.prepare.log import NEVER
-from pipeline.prepare.netting import answered_searches, removal_times
-from pipeline.prepare.training import build_training
+from pipeline.prepare.netting import answered_searches, removals
 
 SECOND = 1_000_000
 MINUTE = 60
@@ -12,8 +14,9 @@ MINUTE = 60
 
 def removed(log) -> dict[int, int]:
     """Returns second of purchase -> second it was taken back."""
-    times = removal_times(log)
-    return {int(t) // SECOND: int(r) // SECOND for t, r in zip(log.time_us, times, strict=True) if r != NEVER}
+    found = removals(log)
+    bought_us = log.time_us[found.rows].tolist()
+    return {t // SECOND: r // SECOND for t, r in zip(bought_us, found.at_us.tolist(), strict=True)}
 
 
 def test_a_cancel_takes_back_the_latest_earlier_purchase_of_that_item_by_that_actor(log_of) -> None:
@@ -56,12 +59,11 @@ def test_a_cancel_with_nothing_to_take_back_is_dropped(log_of) -> None:
     assert removed(log) == {}
 
 
-def test_a_cancel_after_the_cut_is_not_known_before_it(evidence_of) -> None:
+def test_a_cancel_after_the_cut_is_not_known_before_it(evidence_of, train) -> None:
     evidence = evidence_of(("u", 1, "purchase", "a"), ("u", 2, "view", "b"), ("u", 10, "cancel", "a"))
-    before = build_training(evidence, 10 * SECOND, 1)
-    after = build_training(evidence, 11 * SECOND, 1)
+    before, after = train(evidence, 10), train(evidence, 11)
     assert len(before.items) == 2
-    assert evidence.log.items.take(after.vocabulary).to_pylist() == ["b"]
+    assert evidence.log.items.take(after.vocabulary.codes).to_pylist() == ["b"]
 
 
 def answered(log, minutes: int = 30) -> dict[tuple[str, int], str]:
@@ -112,3 +114,42 @@ def test_a_session_that_logs_in_halfway_is_one_session(log_of) -> None:
 def test_without_sessions_an_actor_is_one(log_of) -> None:
     log = log_of(("u", 1, "search", "red"), ("u", 2, "view", "a"), ("v", 2, "view", "b"))
     assert answered(log) == {("a", 2): "red"}
+
+
+def test_a_cancel_written_before_its_purchase_takes_it_back_when_both_are_of_one_moment(log_of) -> None:
+    buy, cancel = ("u", 5, "purchase", "a"), ("u", 5, "cancel", "a")
+    assert removed(log_of(cancel, buy)) == removed(log_of(buy, cancel)) == {5: 5}
+
+
+def test_a_cancel_of_an_earlier_moment_takes_back_no_later_purchase_wherever_it_is_written(log_of) -> None:
+    assert removed(log_of(("u", 6, "purchase", "a"), ("u", 5, "cancel", "a"))) == {}
+
+
+def test_pieces_cancelled_on_several_days_add_up(log_of) -> None:
+    day = 86_400
+    buys = [("u", 1, "purchase", "a", {"quantity": 3}), ("u", day, "purchase", "a", {"quantity": 2})]
+    cancels = [("u", n * day, "cancel", "a", {"quantity": 2}) for n in (2, 3, 4)]
+    # Two pieces: the later purchase. Two more: two of the earlier's three. The last two find one left.
+    assert removed(log_of(*buys, *cancels[:2])) == {day: 2 * day}
+    assert removed(log_of(*buys, *cancels)) == {day: 2 * day, 1: 4 * day}
+
+
+def test_what_was_cancelled_is_told_of_rows_and_of_stretches_alike(log_of) -> None:
+    log = log_of(("u", 1, "purchase", "a"), ("u", 2, "view", "b"), ("u", 3, "cancel", "a"))
+    found = removals(log)
+    wanted = [3 * SECOND, NEVER, NEVER]
+    assert found.of(slice(0, 3)).tolist() == found.of(np.arange(3)).tolist() == wanted
+    assert found.of(slice(1, 3)).tolist() == found.of(np.array([1, 2])).tolist() == wanted[1:]
+
+
+def test_sessions_sorted_in_parts_are_answered_as_in_one(log_of, monkeypatch) -> None:
+    draw = np.random.default_rng(3)
+    lines = [
+        (f"u{draw.integers(9)}", int(draw.integers(3000)), "search" if draw.random() < 0.3 else "view",
+         f"x{draw.integers(5)}", {"session": f"s{draw.integers(12)}"} if draw.random() < 0.8 else {})
+        for _ in range(400)
+    ]  # fmt: skip
+    log = log_of(*lines)
+    whole = answered_searches(log, 10)
+    monkeypatch.setattr(netting, "ROWS_SORTED_AT_ONCE", 50)
+    assert np.array_equal(answered_searches(log, 10), whole) and (whole >= 0).any()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.prepare.queries import Period, draw_queries
+from pipeline.prepare.candidates import Period
+from pipeline.prepare.queries import draw_queries
 
 SECOND = 1_000_000
 S = {"session": "s"}

@@ -198,23 +198,29 @@ def test_cuts_are_midnights_of_the_shop(settings: Settings) -> None:
     assert made(run).json("split.json")["test_start"] == "2024-03-03T23:00:00+00:00"
 
 
-def test_routed_events_join_the_day_they_belong_to_once(settings: Settings) -> None:
+def test_rows_a_file_held_for_other_days_are_left_to_ingest(settings: Settings) -> None:
     late = event("view", at(DAYS[0], "18:00"), "late")
-    known = shop()[0][0]
-    run = load_days(settings, shop(), **{DAYS[1]: {"routed": [late, known]}, DAYS[2]: {"routed": [late]}})
+    run = load_days(settings, shop(), **{DAYS[1]: {"routed": [late]}})
     step.run(settings, run)
-    counts = {row["item_id"]: row["events"] for row in table(run, "items")}
-    assert counts == {"a": 1, "b": 2, "late": 1}
+    assert {row["item_id"]: row["events"] for row in table(run, "items")} == {"a": 1, "b": 2}
 
 
-def test_routed_events_beyond_the_window_stay_out(settings: Settings) -> None:
-    edges = [event("view", at(DAYS[0], "00:00"), "first"), event("view", at("2024-03-05", "00:00"), "after")]
-    edges.append(event("view", at("2024-02-29", "23:59"), "before"))
-    run = load_days(settings, shop(), **{DAYS[1]: {"routed": edges}})
-    report = step.run(settings, run)
-    assert {row["item_id"] for row in table(run, "items")} == {"a", "b", "first"}
-    # Twelve events but the impression, and the one routed to the first midnight.
-    assert report.counts["events"] == 12 + 1
+def test_a_day_opened_again_for_a_late_event_is_prepared_again_and_holds_it(settings: Settings) -> None:
+    run = load_days(settings, shop())
+    step.run(settings, run)
+    key = made(run).key
+    late = event("view", at(DAYS[0], "18:00"), "late")
+    publish(run, DAYS[0], ingest(run, DAYS[0], [*shop()[0], late]))
+    assert not step.run(settings, run).cached and made(run).key != key
+    assert {row["item_id"]: row["events"] for row in table(run, "items")} == {"a": 1, "b": 2, "late": 1}
+
+
+def test_the_first_and_the_last_moment_of_a_day_are_of_that_day(settings: Settings) -> None:
+    days = shop()
+    days[0].append(event("view", at(DAYS[0], "00:00"), "first"))
+    days[3].append(event("view", at(DAYS[3], "23:59:59"), "last"))
+    run = load_days(settings, days)
+    assert step.run(settings, run).counts["events"] == 12 + 2
 
 
 def test_unpublished_days_and_days_after_the_run_are_left_out(settings: Settings) -> None:
