@@ -21,7 +21,7 @@ from pipeline.core.run import Layout
 if TYPE_CHECKING:
     from pipeline.core.settings import Settings
 
-Kind = Literal["landed", "published"]
+Kind = Literal["landed", "published", "vocabulary"]
 STAGE = "ingest"
 
 
