@@ -18,6 +18,7 @@ Every night at 02:00 UTC the day before; its day is the partition key. A day tha
 |---|---|
 | load one day by hand | trigger with `days` = `2011-12-09` |
 | load history | trigger with `days` = `2010-12-01..2011-12-08`: one run, a partition a day, one retrain |
+| read refused rows again, after a fix | trigger with `days` and `replay` = `all` or a rule |
 | see what is wrong with a day | open the task `validate`, link *Report* |
 """
 
@@ -38,14 +39,12 @@ with DAG(
             title="Days",
             description="DAY or FIRST..LAST; empty takes the partition key.",
         ),
-        "source": Param(
-            None,
-            type=["null", "string"],
-            title="Source",
-            description="Folder or s3:// prefix; empty takes ingest.source.",
-        ),
+        "source": Param(None, type=["null", "string"], title="Source", description="Folder or s3:// prefix of logs."),
         "profile": Param(
             None, type=["null", "string"], title="Profile", description="Source profile; empty takes ingest.profile."
+        ),
+        "replay": Param(
+            None, type=["null", "string"], title="Replay", description="`all` or a rule: only days that refused rows."
         ),
         "settings": Param(
             {},

@@ -22,6 +22,7 @@ POOL = "training"
 SETTING_OF_PARAM = {
     "source": "ingest.source",
     "profile": "ingest.profile",
+    "replay": "ingest.replay",
     "window_days": "prepare.window_days",
     "epochs": "train.epochs",
     "recipes": "optimize.recipes",

@@ -127,7 +127,10 @@ def test_a_nightly_dag_has_a_deadline(name: str, dags: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "types"),
     [
-        (INGEST, {"days": "string", "source": "string", "profile": "string", "settings": "object"}),
+        (
+            INGEST,
+            {"days": "string", "source": "string", "profile": "string", "replay": "string", "settings": "object"},
+        ),
         (
             RETRAIN,
             {

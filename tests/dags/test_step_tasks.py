@@ -14,7 +14,7 @@ from pipeline.core.run import Layout, run_id_from
 
 pytestmark = pytest.mark.usefixtures("plugins", "root")
 
-INGEST_FORM = {"days": None, "source": None, "profile": None, "settings": {}}
+INGEST_FORM = {"days": None, "source": None, "profile": None, "replay": None, "settings": {}}
 RETRAIN_FORM = {
     "window_days": None, "epochs": None, "recipes": None, "dry_run": False, "force": False, "as_of": None,
     "settings": {},
@@ -65,6 +65,14 @@ def test_no_day_at_all_is_refused() -> None:
 def test_the_forms_fields_become_settings() -> None:
     words = _arguments(RETRAIN_FORM, key="2026-01-30", epochs=0, recipes=["float32"], settings={"train.dim": 16})
     assert words[6:] == ["--set", "train.dim=16", "--set", "train.epochs=0", "--set", 'optimize.recipes=["float32"]']
+
+
+def test_a_replay_reads_again_what_was_refused_and_asks_nothing_of_the_retrain_that_follows() -> None:
+    from step_tasks import Request
+
+    request = Request.of(_context(INGEST_FORM, key="2026-01-30", replay="unknown_type"))
+    assert request.arguments()[6:] == ["--set", 'ingest.replay="unknown_type"']
+    assert request.handed_on()["settings"] == {}
 
 
 def test_flags_and_as_of_are_passed_on() -> None:
