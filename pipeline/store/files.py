@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pipeline.core import artifacts
-from pipeline.core.errors import MissingInputError, UnavailableError, UsageError
+from pipeline.core.errors import UsageError
+from pipeline.store.objects import SCHEME, Address, Objects, connect
 
-S3 = "s3://"
+if TYPE_CHECKING:
+    from pipeline.core.settings import S3, Settings
+
 _WILDCARDS = frozenset("*?[")
 
 
@@ -25,37 +26,34 @@ class RawFile:
     Attributes:
         name: its path below the source, for people and for quarantine.
         location: a path or an `s3://` address.
-        digest: SHA-256 of a local file's bytes; entity tag and size of an object.
+        digest: SHA-256 of a local file's bytes; of an object, of its entity tag and size.
+        objects, etag: where an object is and which version was found; not for local files.
     """
 
     name: str
     location: str
     digest: str
+    objects: Objects | None = field(default=None, compare=False, repr=False)
+    etag: str = field(default="", compare=False)
 
-    @contextmanager
-    def open(self) -> Iterator[BinaryIO]:
-        """Streams the file's bytes."""
-        if not self.location.startswith(S3):
-            with Path(self.location).open("rb") as file:
-                yield file
-            return
-        bucket, key = _parted(self.location)
-        with _speaking_to(self.location):
-            body = _client().get_object(Bucket=bucket, Key=key)["Body"]
-        try:
-            yield body  # type: ignore[misc]
-        finally:
-            body.close()
+    def open(self) -> BinaryIO:
+        """Streams the file's bytes; an object replaced since it was found is an error."""
+        if self.objects is None:
+            return Path(self.location).open("rb")
+        return self.objects.open(Address.parse(self.location), self.etag)
 
 
-def find(source: str, pattern: str) -> list[RawFile]:
-    """Returns the files below a source that a glob pattern names, in order of name; none is an empty list.
+def find(settings: Settings, pattern: str) -> list[RawFile]:
+    """Returns the files below `ingest.source` that a glob pattern names, in order of name; none is an empty list.
 
     Raises:
         UsageError: the source is not there, or a directory lies where the file should.
-        UnavailableError: the object store does not answer or refuses.
+        PipelineError: the object store does not answer, or refuses; see `store.refusals`.
     """
-    return _find_objects(source, pattern) if source.startswith(S3) else _find_files(Path(source), pattern)
+    source = settings.ingest.source
+    if source.startswith(SCHEME):
+        return _find_objects(settings.s3, Address.parse(source), pattern)
+    return _find_files(Path(source), pattern)
 
 
 def _find_files(folder: Path, pattern: str) -> list[RawFile]:
@@ -79,47 +77,21 @@ def _digest_of_version(path: Path, modified_ns: int, size_bytes: int) -> str:
     return artifacts.digest_of_file(path)
 
 
-def _find_objects(source: str, pattern: str) -> list[RawFile]:
-    bucket, prefix = _parted(source)
-    prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-    plain = prefix + pattern[: min((pattern.find(c) for c in _WILDCARDS if c in pattern), default=len(pattern))]
-    found: list[RawFile] = []
-    with _speaking_to(source):
-        for page in _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=plain):
-            for entry in page.get("Contents", []):
-                name = entry["Key"].removeprefix(prefix)
-                if fnmatch.fnmatchcase(name, pattern):
-                    version = hashlib.sha256(f"{entry['ETag']} {entry['Size']}".encode()).hexdigest()
-                    found.append(RawFile(name, f"{S3}{bucket}/{entry['Key']}", version))
+def _find_objects(section: S3, source: Address, pattern: str) -> list[RawFile]:
+    objects = connect(section)
+    plain = pattern[: min((pattern.find(c) for c in _WILDCARDS if c in pattern), default=len(pattern))]
+    found = []
+    for entry in objects.list(source / plain):
+        name = entry.address.key[len((source / "").key) :]
+        if _fits(name, pattern):
+            version = hashlib.sha256(f"{entry.etag} {entry.size_bytes}".encode()).hexdigest()
+            found.append(RawFile(name, str(entry.address), version, objects, entry.etag))
     return sorted(found, key=lambda file: file.name)
 
 
-def _parted(location: str) -> tuple[str, str]:
-    bucket, _, key = location.removeprefix(S3).partition("/")
-    if not bucket:
-        raise UsageError(f"{location!r} names no bucket; write it as s3://BUCKET/PREFIX.")
-    return bucket, key
-
-
-@cache
-def _client() -> Any:
-    import boto3
-
-    return boto3.client("s3")
-
-
-@contextmanager
-def _speaking_to(location: str) -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "an error")
-        if code in {"NoSuchBucket", "NoSuchKey", "404"}:
-            raise MissingInputError(f"{location}: there is no such bucket or object; check ingest.source.") from None
-        raise UnavailableError(
-            f"{location}: the object store answered {code}; check credentials and endpoint."
-        ) from None
-    except BotoCoreError as error:
-        raise UnavailableError(f"{location}: the object store cannot be reached ({error}).") from None
+def _fits(name: str, pattern: str) -> bool:
+    """Says whether a glob pattern names an object; as on disk, an asterisk stays within one folder."""
+    parts, wanted = name.split("/"), pattern.split("/")
+    if len(parts) != len(wanted):
+        return False
+    return all(part and fnmatchcase(part, want) for part, want in zip(parts, wanted, strict=True))
