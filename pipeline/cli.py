@@ -85,10 +85,12 @@ def _execute(
     step: Step, assignments: list[str], run_id: str, days: str | None, given: dict[str, object], result: Path | None
 ) -> None:
     from pipeline.core import settings as settings_module
+    from pipeline.store.shared import open_shared
 
     try:
         settings = settings_module.load(assignments)
         parsed = Days.parse(days) if days else None
+        given["shared"] = open_shared(settings)
         run = Run.open(settings.store.root.resolve(), run_id, settings.shop.timezone, parsed, **given)
         report = step.load()(settings, run)
     except BaseException as error:

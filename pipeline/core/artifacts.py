@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -165,16 +166,34 @@ def build(
     final: Path, fill: Callable[[Path], None], extra: Mapping[str, Any] | None = None, replace: bool = False
 ) -> Artifact:
     """Fills a folder beside its place, seals it and switches it in; a failure leaves nothing visible."""
+    with _beside(final) as beside:
+        fill(beside)
+        seal(beside, extra)
+        switch_in(beside, final, replace)
+    return Artifact(final)
+
+
+def receive(final: Path, fill: Callable[[Path], None]) -> Artifact:
+    """Fills a folder beside its place with what was sealed elsewhere, manifest included, and switches it in.
+
+    Raises: CorruptArtifactError: it is not what was sealed; nothing is visible then.
+    """
+    with _beside(final) as beside:
+        fill(beside)
+        verify_folder(beside)
+        switch_in(beside, final)
+    return Artifact(final)
+
+
+@contextmanager
+def _beside(final: Path) -> Iterator[Path]:
     beside = final.with_name(f".{final.name[:16]}.{os.getpid()}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
-        fill(beside)
-        seal(beside, extra)
-        switch_in(beside, final, replace)
+        yield beside
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return Artifact(final)
 
 
 def write_beside(path: Path, text: str) -> None:

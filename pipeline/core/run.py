@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.core import artifacts
 from pipeline.core.artifacts import Artifact
@@ -57,6 +57,16 @@ class Layout:
         return self.root / "serving" / "champion.json"
 
 
+class Shared(Protocol):
+    """A store that machines share; `pipeline.store.shared` has it."""
+
+    def fetch(self, stage: str, final: Path) -> bool:
+        """Copies an artifact to its place under the root; False where there is none."""
+
+    def push(self, stage: str, final: Path, replace: bool) -> None:
+        """Copies an artifact there, unless one is and shall not be replaced."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One attempt.
@@ -70,6 +80,7 @@ class Run:
         dry_run: everything up to and with the gate; nothing is registered or moved.
         force: ignore the cache, never the gates.
         requested_by: who triggered it, or `schedule`.
+        shared: where machines share artifacts; None keeps them under the root.
     """
 
     run_id: str
@@ -80,6 +91,7 @@ class Run:
     dry_run: bool = False
     force: bool = False
     requested_by: str = "schedule"
+    shared: Shared | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def open(cls, root: Path, run_id: str, timezone: str, days: Days | None = None, **given: Any) -> Run:
@@ -88,7 +100,7 @@ class Run:
         Args:
             timezone: the shop's; as-of is the end of the last day there unless given.
             days: which days; taken from the run's record, or from a run id that is a day.
-            given: `as_of`, `backfill`, `dry_run`, `force`, `requested_by`, where stated.
+            given: `as_of`, `backfill`, `dry_run`, `force`, `requested_by`, `shared`, where stated.
 
         Raises: UsageError: a bad id, no days to be had, or days that are not those the run began with.
         """
@@ -165,11 +177,18 @@ class Run:
         """Does what `once` does, but leaves it to the step what the run shall refer to; returns the key as well."""
         key = artifacts.input_key(stage, inputs, sections)
         final = self.layout.artifact(stage, key)
-        if (final / artifacts.MANIFEST).exists() and not self.force:
+        if not self.force and self.has(stage, key):
             report = Report.from_dict(Artifact(final).json(REPORT)).as_cached()
         else:
             report = self._make(stage, final, inputs, fill)
+        if self.shared:
+            self.shared.push(stage, final, replace=self.force)
         return key, report
+
+    def has(self, stage: str, key: str) -> bool:
+        """Says whether an artifact lies under the root, after fetching it from the shared store where it does not."""
+        final = self.layout.artifact(stage, key)
+        return (final / artifacts.MANIFEST).exists() or (self.shared is not None and self.shared.fetch(stage, final))
 
     def _make(self, stage: str, final: Path, inputs: Mapping[str, str], fill: Callable[[Path], Report]) -> Report:
         made: list[Report] = []
@@ -217,4 +236,6 @@ class Run:
         """Returns every artifact of a stage in this run, by part; `name` as for `refer_all`."""
         path = self._refs(name or stage)
         refs = json.loads(path.read_text()) if path.exists() else {}
+        for key in refs.values():
+            self.has(stage, key)
         return {part: Artifact(self.layout.artifact(stage, key)) for part, key in refs.items()}
