@@ -58,6 +58,7 @@ def _read_csv(stream: BinaryIO, name: str, layout: Layout, columns: tuple[str, .
     first = 1
     for block in blocks(decompressed(stream, name), layout.delimiter, name):
         if parser is None and len(block):
+            _refuse_returns(block.record(0), name)
             header = header_of(block.record(0), layout)
             _refuse_missing(columns, header, name)
             _refuse_repeated(columns, header, name)
@@ -67,6 +68,11 @@ def _read_csv(stream: BinaryIO, name: str, layout: Layout, columns: tuple[str, .
             first += len(block)
     if parser is None:
         raise DataError(f"{name}: the file is empty; a header line with {', '.join(columns)} was expected.")
+
+
+def _refuse_returns(record: bytes, name: str) -> None:
+    if b"\r" in record:
+        raise DataError(f"{name}: its lines end in carriage returns; deliver it with line feeds.")
 
 
 def _refuse_missing(columns: Iterable[str], found: Sequence[str], name: str) -> None:
