@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import DataError
-from pipeline.validate.metrics import Measures
+from pipeline.validate.measure import Measures
 from pipeline.validate.suite import Rule
+from pipeline.validate.trail import Compared
 
 if TYPE_CHECKING:
     import pandas
-    from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
+    from great_expectations.core import ExpectationSuite
     from great_expectations.data_context import AbstractDataContext
 
 SEVERITIES = {"fail": "critical", "warn": "warning"}
@@ -27,6 +28,7 @@ class Failure:
     """One expectation one day did not meet."""
 
     day: str
+    suite: str
     expectation: str
     column: str
     observed: float | str
@@ -37,7 +39,7 @@ class Failure:
         return asdict(self)
 
 
-def judge(measures: Measures, rules: Sequence[Rule], docs: Path, run_id: str) -> list[Failure]:
+def judge(measures: Measures, compared: Compared, rules: Sequence[Rule], docs: Path, run_id: str) -> list[Failure]:
     """Validates every open day against every rule, in the order of days, then of rules.
 
     Args:
@@ -46,25 +48,22 @@ def judge(measures: Measures, rules: Sequence[Rule], docs: Path, run_id: str) ->
     if not measures.rows:
         _say_nothing_was_open(docs)
         return []
-    result = _validate(_frame(measures), rules, docs, run_id)
-    by_name = {rule.name: rule for rule in rules}
-    order = {rule.name: number for number, rule in enumerate(rules)}
-    failures = [f for each in result.results for f in _failures(each, by_name, measures)]
-    return sorted(failures, key=lambda f: (f.day, order[f.expectation]))
+    results = _validate(_frame(measures, rules), rules, docs, run_id)
+    order = {(rule.table, rule.name, rule.column): number for number, rule in enumerate(rules)}
+    failures = [failure for result in results for failure in _failures(result, rules, measures, compared)]
+    return sorted(failures, key=lambda f: (f.day, order[f.suite, f.expectation, f.column]))
 
 
-def _frame(measures: Measures) -> pandas.DataFrame:
+def _frame(measures: Measures, rules: Sequence[Rule]) -> pandas.DataFrame:
     import pandas
 
-    from pipeline.validate.metrics import JUDGED
-
+    names = list(dict.fromkeys(rule.measure for rule in rules))
     rows = [{"day": str(day), **metrics} for day, metrics in sorted(measures.rows.items())]
-    return pandas.DataFrame(rows, columns=["day", *JUDGED])
+    return pandas.DataFrame(rows, columns=["day", *names]).astype(dict.fromkeys(names, "float64"))
 
 
-def _validate(
-    frame: pandas.DataFrame, rules: Sequence[Rule], docs: Path, run_id: str
-) -> ExpectationSuiteValidationResult:
+def _validate(frame: pandas.DataFrame, rules: Sequence[Rule], docs: Path, run_id: str) -> list[Any]:
+    """Returns the result of every expectation of every suite."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -72,23 +71,24 @@ def _validate(
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     _add_site(context, docs)
-    batch = (
-        context.data_sources.add_pandas("published")
-        .add_dataframe_asset("days")
-        .add_batch_definition_whole_dataframe("metrics")
-    )
-    suite = context.suites.add(_suite(rules))
-    definition = context.validation_definitions.add(gx.ValidationDefinition(name="days", data=batch, suite=suite))
+    asset = context.data_sources.add_pandas("partitions").add_dataframe_asset("days")
+    batch = asset.add_batch_definition_whole_dataframe("figures")
+    definitions = [
+        context.validation_definitions.add(
+            gx.ValidationDefinition(name=table, data=batch, suite=context.suites.add(_suite(table, rules)))
+        )
+        for table in dict.fromkeys(rule.table for rule in rules)
+    ]
     checkpoint = context.checkpoints.add(
         gx.Checkpoint(
-            name="events",
-            validation_definitions=[definition],
+            name="days",
+            validation_definitions=definitions,
             actions=[gx.checkpoint.UpdateDataDocsAction(name="data_docs")],
             result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["day"]},
         )
     )
     outcome = checkpoint.run(batch_parameters={"dataframe": frame}, run_id=gx.RunIdentifier(run_name=run_id))
-    return next(iter(outcome.run_results.values()))
+    return [result for each in outcome.run_results.values() for result in each.results]
 
 
 def _add_site(context: AbstractDataContext, docs: Path) -> None:
@@ -99,52 +99,49 @@ def _add_site(context: AbstractDataContext, docs: Path) -> None:
     context.add_data_docs_site(SITE, {"class_name": "SiteBuilder", "store_backend": store, "site_index_builder": index})
 
 
-def _suite(rules: Sequence[Rule]) -> ExpectationSuite:
+def _suite(table: str, rules: Sequence[Rule]) -> ExpectationSuite:
     import great_expectations as gx
     import great_expectations.expectations as gxe
 
-    suite = gx.ExpectationSuite(name="events", meta={"rules": len(rules)})
-    for rule in rules:
+    suite = gx.ExpectationSuite(name=table)
+    for number, rule in enumerate(rules):
+        if rule.table != table:
+            continue
         suite.add_expectation(
             gxe.ExpectColumnValuesToBeBetween(
-                column=rule.metric,
+                column=rule.measure,
                 min_value=rule.at_least,
                 max_value=rule.at_most,
                 severity=SEVERITIES[rule.severity],
-                meta={"rule": rule.name},
+                meta={"rule": rule.name, "number": number},
                 notes=rule.says,
             )
         )
     return suite
 
 
-def _failures(result: Any, by_name: dict[str, Rule], measures: Measures) -> Iterator[Failure]:
-    rule = by_name[result.expectation_config.meta["rule"]]
+def _failures(result: Any, rules: Sequence[Rule], measures: Measures, compared: Compared) -> Iterator[Failure]:
+    rule = rules[result.expectation_config.meta["number"]]
     if result.exception_info.get("raised_exception"):
         message = result.exception_info["exception_message"]
         raise DataError(f"The expectation {rule.name} could not be judged: {message}.")
     for entry in result.result.get("unexpected_index_list") or ():
         day = date.fromisoformat(entry["day"])
-        yield Failure(
-            str(day),
-            rule.name,
-            rule.column,
-            _observed(rule, day, measures),
-            _expected(rule, day, measures),
-            rule.severity,
-        )
+        observed, expected = _observed(rule, day, measures), _expected(rule, day, compared)
+        yield Failure(str(day), rule.table, rule.name, rule.column, observed, expected, rule.severity)
 
 
 def _observed(rule: Rule, day: date, measures: Measures) -> float | str:
     if rule.metric == "schema_differences":
-        return measures.schemas[day]
-    value = float(measures.rows[day][rule.metric])
+        return measures.schemas[day, rule.table]
+    value = float(measures.rows[day][rule.measure])
     return int(value) if value.is_integer() else float(f"{value:.4g}")
 
 
-def _expected(rule: Rule, day: date, measures: Measures) -> str:
-    if rule.metric == "volume_ratio":
-        return f"{rule.expected} of the trailing median of {measures.medians[day]:g} events"
+def _expected(rule: Rule, day: date, compared: Compared) -> str:
+    if rule.metric.startswith("volume_"):
+        spreads = " spreads" if rule.metric == "volume_deviation" else ""
+        return f"{rule.expected}{spreads} of the {compared.expected[day].rows:,.0f} events to expect on such a day"
     return rule.expected
 
 

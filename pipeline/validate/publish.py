@@ -1,69 +1,97 @@
-"""Published days: the records that say which artifact of a day passed, for every later stage to read."""
+"""Published days: which are there before a run's, what is kept of them, and the switch of those that passed."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from typing import Any
+from datetime import date, timedelta
 
-from pipeline.core.artifacts import MANIFEST, Artifact, write_beside
-from pipeline.core.errors import MissingInputError
+from pipeline.core.artifacts import MANIFEST, Artifact
 from pipeline.core.run import Layout
-from pipeline.validate.metrics import Day, Trail
+from pipeline.core.settings import Settings
+from pipeline.store.partitions import Partitions, Record
+from pipeline.validate.measure import Day
+from pipeline.validate.summary import FILE, Summary, read_summaries
 
-DAYS_PICTURED = 60
+STAGE = "validate"
 
 
 @dataclass(frozen=True)
-class Published:
-    """A day that passed before."""
+class Trail:
+    """The published days a run's days are compared with.
 
-    day: date
-    record: dict[str, Any]
-    artifact: Artifact
-
-
-def published_before(layout: Layout, day: date) -> list[Published]:
-    """Returns every day published before `day`, oldest first.
-
-    Raises: MissingInputError: a record names an artifact that is no longer in the store.
+    Attributes:
+        records: of days before the run's last, none of them the run's own, oldest first.
+        since: the first day that comparison reaches back to.
     """
-    found = []
-    for path in sorted(layout.published_folder.glob("[0-9]*.json")):
-        if path.stem >= str(day):
-            continue
-        record = json.loads(path.read_text())
-        artifact = Artifact(layout.artifact("ingest", record["ingest_key"]))
-        if not (artifact.path / MANIFEST).exists():
-            raise MissingInputError(
-                f"{path}: names the ingest artifact {record['ingest_key']}, which is gone; "
-                f"ingest and validate {path.stem} again."
-            )
-        found.append(Published(date.fromisoformat(path.stem), record, artifact))
-    return found
+
+    layout: Layout
+    partitions: Partitions
+    records: Mapping[date, Record]
+    since: date
+
+    @classmethod
+    def before(cls, settings: Settings, layout: Layout, partitions: Partitions, days: Sequence[date]) -> Trail:
+        first, last = min(days), max(days)
+        judge = settings.validate
+        oldest = first - timedelta(days=max(judge.trailing_days, judge.catalogue_days))
+        wanted = [day for day in partitions.days() if oldest <= day < last and day not in days]
+        records = {day: record for day in wanted if (record := partitions.read(day))}
+        return cls(layout, partitions, records, first - timedelta(days=judge.trailing_days))
+
+    def digests(self) -> dict[str, str]:
+        return {f"published {day}": record.digest for day, record in self.records.items()}
+
+    def known(self) -> dict[date, Summary]:
+        """Returns what the verdicts of these days keep of them."""
+        kept: dict[str, dict[date, Summary]] = {}
+        found = {}
+        for day, record in self._open():
+            key = record["validated_by"]
+            summary = kept.setdefault(key, self._kept_by(key)).get(day)
+            if summary:
+                found[day] = summary
+        return found
+
+    def unknown(self, known: Iterable[date]) -> list[Day]:
+        """Returns the open days nothing is kept of, to be summed up from their partitions."""
+        known = set(known)
+        artifacts = {day: self.partitions.artifact(record) for day, record in self._open() if day not in known}
+        return [Day(day, artifact, artifact.json("counts.json")) for day, artifact in artifacts.items()]
+
+    def catalogues(self) -> dict[date, str]:
+        return {
+            day: str(self.partitions.artifact(record).file("catalogue.parquet"))
+            for day, record in self.records.items()
+            if not record["closed"]
+        }
+
+    def _open(self) -> list[tuple[date, Record]]:
+        return [(day, r) for day, r in self.records.items() if day >= self.since and not r["closed"] and r["rows"]]
+
+    def _kept_by(self, key: str) -> dict[date, Summary]:
+        artifact = Artifact(self.layout.artifact(STAGE, key))
+        whole = (artifact.path / MANIFEST).exists() and (artifact.path / FILE).exists()
+        return read_summaries(artifact.json(FILE)) if whole else {}
 
 
-def trail_of(published: Iterable[Published]) -> Trail:
-    """Returns what later days are compared with: volumes of open days, and all catalogues."""
-    published = list(published)
-    volumes = {each.day: each.record["rows"] for each in published if not each.record["closed"]}
-    catalogues = [(each.day, str(each.artifact.file("catalogue.parquet"))) for each in published]
-    types = {each.day: each.artifact.json("counts.json")["event_types"] for each in published[-DAYS_PICTURED:]}
-    return Trail(volumes, catalogues, types)
+def publish(partitions: Partitions, day: Day, seen: Record | None, run_id: str, validated_by: str) -> None:
+    """Makes the partition just judged the day's published one.
 
+    Args:
+        seen: the day's record before the run judged it.
 
-def publish(layout: Layout, day: Day, validated_by: str) -> None:
-    """Replaces the day's record by one that names the artifact just judged."""
-    record = {
+    Raises: BusyError: another run published the day meanwhile.
+    """
+    names = {"ingest_key": day.artifact.key, "digest": day.artifact.digest, "validated_by": validated_by}
+    if seen and all(seen.get(name) == value for name, value in names.items()):
+        return
+    fields = {
         "day": str(day.day),
-        "ingest_key": day.artifact.key,
-        "digest": day.artifact.digest,
-        "rows": day.counts["clean"],
+        **names,
+        "run_id": run_id,
+        "rows": day.rows,
         "closed": day.closed,
-        "validated_by": validated_by,
+        "late_rows": day.late_rows,
     }
-    path, text = layout.published(day.day), json.dumps(record, indent=1)
-    if not (path.exists() and path.read_text() == text):
-        write_beside(path, text)
+    partitions.switch(day.day, Record(fields), seen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +15,47 @@ from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.store.engine import open_engine
+from pipeline.store.partitions import Partitions
+from pipeline.validate.examples import examples_of
 from pipeline.validate.judge import SITE, Failure, judge
-from pipeline.validate.metrics import Day, Measures, Standpoint, measure
-from pipeline.validate.page import write_page
-from pipeline.validate.publish import Published, publish, published_before, trail_of
-from pipeline.validate.suite import load_suite, suite_file
-
-STAGE = "validate"
+from pipeline.validate.measure import Day, Measures, Standpoint, measure
+from pipeline.validate.page import Found, write_page
+from pipeline.validate.publish import STAGE, Trail, publish
+from pipeline.validate.suite import SETTING, load_suites, suite_file
+from pipeline.validate.summary import write_summaries
+from pipeline.validate.trail import Compared, compare
 
 
 def run(settings: Settings, run: Run) -> Report:
-    """Raises: DataError: a day broke a rule; every other day is published, that one's old record stays as it was."""
+    """Judges every part of the run's ingest, re-opened days too.
+
+    Raises:
+        DataError: a day broke a rule; every other day is published, that one's old record stays as it was.
+        BusyError: another run published one of the days meanwhile.
+    """
     days = _days(run)
-    before = published_before(run.layout, run.days.first)
-    night = Night(settings, run, days, before)
+    partitions = Partitions.open(settings, "published")
+    seen = {day.day: partitions.read(day.day) for day in days}
+    trail = Trail.before(settings, run.layout, partitions, [day.day for day in days])
+    night = Night(settings, run, days, trail)
     report = run.once(STAGE, night.inputs(), night.sections(), night.fill)
     artifact = run.artifact(STAGE)
     verdict = artifact.json("verdict.json")
     failed = {failure["day"] for failure in verdict["failures"] if failure["severity"] == "fail"}
     for day in days:
         if str(day.day) not in failed:
-            publish(run.layout, day, artifact.key)
+            publish(partitions, day, seen[day.day], run.run_id, artifact.key)
     if failed:
         raise DataError(_refusal(verdict["failures"], artifact))
     return report
 
 
 def _days(run: Run) -> list[Day]:
-    ingested = {str(day): run.artifact("ingest", str(day)) for day in run.days}
-    return [Day(day, ingested[str(day)], ingested[str(day)].json("counts.json")) for day in run.days]
+    for day in run.days:
+        run.artifact("ingest", str(day))
+    parts = {date.fromisoformat(part): artifact for part, artifact in run.artifacts("ingest").items()}
+    own = set(run.days)
+    return [Day(day, parts[day], parts[day].json("counts.json"), day not in own) for day in sorted(parts)]
 
 
 @dataclass(frozen=True)
@@ -52,45 +65,69 @@ class Night:
     settings: Settings
     run: Run
     days: Sequence[Day]
-    before: Sequence[Published]
+    trail: Trail
 
     def inputs(self) -> dict[str, str]:
+        suites = {f"suite of {table}": digest_of_file(suite_file(self.settings, table)) for table in SETTING}
+        own = {f"ingest {day.day}": day.artifact.key for day in self.days}
         return {
-            **{f"ingest {day.day}": day.artifact.key for day in self.days},
-            **{f"published {each.day}": each.record["digest"] for each in self.before},
+            **own,
+            **self.trail.digests(),
+            **suites,
             "as_of": self.run.as_of.isoformat(),
-            "suite": digest_of_file(suite_file(self.settings)),
+            "days": str(self.run.days),
         }
 
     def sections(self) -> dict[str, Any]:
+        """Rules may name any setting, so what they are resolved to is keyed, whatever section it stands in."""
         ingest = self.settings.ingest
-        quarantine = [ingest.quarantine_warn_share, ingest.quarantine_fail_share, ingest.quarantine_min_rows]
-        return {**self.settings.keyed(STAGE), "quarantine": quarantine, "timezone": self.settings.shop.timezone}
+        budget = [ingest.quarantine_warn_share, ingest.quarantine_fail_share, ingest.quarantine_min_rows]
+        rules = [rule.model_dump() for rule in load_suites(self.settings)]
+        return {
+            **self.settings.keyed(STAGE),
+            "rules": rules,
+            "quarantine": [*budget, ingest.rule_warn_share, ingest.rule_fail_share],
+            "timezone": self.settings.shop.timezone,
+        }
 
     def standpoint(self) -> Standpoint:
-        judge, shop = self.settings.validate, self.settings.shop
-        trailing = (judge.trailing_days, judge.min_trailing_days)
-        return Standpoint(self.run.as_of, shop.timezone, *trailing, self.settings.ingest.quarantine_min_rows)
+        judge, ingest = self.settings.validate, self.settings.ingest
+        return Standpoint(
+            self.run.as_of,
+            self.settings.shop.timezone,
+            judge.trailing_days,
+            judge.min_trailing_days,
+            judge.drift_min_rows,
+            ingest.quarantine_min_rows,
+        )
 
     def fill(self, folder: Path) -> Report:
-        rules = load_suite(suite_file(self.settings), self.settings)
-        trail = trail_of(self.before)
+        rules, seen_from = load_suites(self.settings), self.standpoint()
         with open_engine(self.settings) as engine:
-            measures = measure(engine, self.days, trail, self.standpoint())
-        failures = judge(measures, rules, folder / SITE, self.run.run_id)
-        verdict = self._verdict(failures, measures)
+            before = self.trail.known()
+            if lacking := self.trail.unknown(before):
+                before |= measure(engine, lacking, (), seen_from).summaries
+            measures = measure(engine, self.days, rules, seen_from, self.trail.catalogues)
+            _leave_age_to_the_newest(self.days, measures)
+            compared = compare(measures, before, rules, seen_from)
+            failures = judge(measures, compared, rules, folder / SITE, self.run.run_id)
+            examples = examples_of(engine, self.days, rules, failures, seen_from, measures)
+        verdict = self._verdict(failures, measures, compared)
         (folder / "verdict.json").write_text(json.dumps(verdict, indent=1))
-        write_page(folder / "report.html", verdict, measures, rules, self.days, trail)
+        write_summaries(folder, measures.summaries.values())
+        found = Found(verdict, self.days, rules, measures, compared, before, examples, self.settings)
+        write_page(folder / "report.html", found)
         return self._report(verdict, measures)
 
-    def _verdict(self, failures: Sequence[Failure], measures: Measures) -> dict[str, Any]:
-        warming = [str(day) for day in measures.rows if day not in measures.medians]
+    def _verdict(self, failures: Sequence[Failure], measures: Measures, compared: Compared) -> dict[str, Any]:
+        warming = [str(day) for day in sorted(measures.rows) if day not in compared.expected]
         newest = str(max(measures.rows, default=""))
         return {
             "passed": not any(failure.severity == "fail" for failure in failures),
             "warming_up": newest in warming,
             "days": [str(day.day) for day in self.days],
             "closed_days": [str(day.day) for day in self.days if day.closed],
+            "reopened_days": [str(day.day) for day in self.days if day.reopened],
             "warming_up_days": warming,
             "failures": [failure.to_dict() for failure in failures],
         }
@@ -98,21 +135,32 @@ class Night:
     def _report(self, verdict: dict[str, Any], measures: Measures) -> Report:
         by_severity = {s: [f for f in verdict["failures"] if f["severity"] == s] for s in ("fail", "warn")}
         failed, closed = len({f["day"] for f in by_severity["fail"]}), len(verdict["closed_days"])
-        events = int(sum(row.get("events", 0) for row in measures.rows.values()))
         counts = {
             "days": len(self.days),
             "days_passed": len(self.days) - failed,
             "days_closed": closed,
-            "events": events,
+            "days_reopened": len(verdict["reopened_days"]),
+            "events": int(sum(row.get("events.rows", 0) for row in measures.rows.values())),
             "failures": len(by_severity["fail"]),
             "warnings": len(by_severity["warn"]),
         }
         warming = "; warming up: too few trailing days to judge volume by" if verdict["warming_up"] else ""
+        reopened = f", {counts['days_reopened']} re-opened" if counts["days_reopened"] else ""
         sentence = (
-            f"{counts['days_passed']:,} of {counts['days']:,} days passed ({closed} closed), {events:,} events, "
-            f"{counts['failures']} failures, {counts['warnings']} warnings{warming}."
+            f"{counts['days_passed']:,} of {counts['days']:,} days passed ({closed} closed{reopened}), "
+            f"{counts['events']:,} events, {counts['failures']} failures, {counts['warnings']} warnings{warming}."
         )
         return Report(sentence, counts, verdict="pass" if verdict["passed"] else "fail")
+
+
+def _leave_age_to_the_newest(days: Sequence[Day], measures: Measures) -> None:
+    """Leaves the age to the newest open day, less the closed days that came after it."""
+    age, newest = "events.age_hours(event_time)", max(measures.rows, default=None)
+    for day, row in measures.rows.items():
+        if day != newest:
+            row.pop(age, None)
+    if newest and age in measures.rows[newest]:
+        measures.rows[newest][age] -= 24 * sum(day.day > newest for day in days)
 
 
 def _refusal(failures: Sequence[dict[str, Any]], artifact: Artifact) -> str:
