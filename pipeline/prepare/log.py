@@ -97,7 +97,7 @@ def _coded(engine: Engine, name: str, table: ir.Table, columns: tuple[str, ...],
     """Numbers the distinct values from 0 in their order, so that equal logs get equal codes."""
     import ibis
 
-    distinct = table.filter(*(table[c].notnull() for c in columns)).select(*columns).distinct()
+    distinct = table.filter(table[columns[-1]].notnull()).select(*columns).distinct()
     order = [ibis.desc(distinct[c]) if c == descending else distinct[c] for c in columns]
     numbered = distinct.mutate(code=ibis.row_number().over(order_by=order).cast("int32"))
     return engine.keep(name, numbered)

@@ -55,7 +55,7 @@ def removals(log: Log) -> Removals:
 
 
 def _bought_and_cancelled(log: Log) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns purchases and cancels of what somebody both bought and cancelled: rows, whether cancels, actor and item."""
+    """Returns the purchases and cancels of what one actor did both to: rows, whether cancels, actor and item."""
     kinds = (CODE["purchase"], CODE["cancel"])
     found = [b.start + np.flatnonzero(np.isin(log.kind[b], kinds) & (log.item[b] >= 0)) for b in blocks(len(log))]
     rows = np.concatenate(found) if found else np.zeros(0, np.int64)
