@@ -39,8 +39,8 @@ class Interactions:
         table = parquet.read_table(prepared.file("items.parquet"), columns=["item_id"])
         return cls(
             table["item_id"].to_pylist(),
-            np.load(prepared.file("sequence_items.npy")),
-            np.load(prepared.file("sequence_offsets.npy")),
+            np.load(prepared.file("sequence_items.npy"), mmap_mode="r"),
+            np.load(prepared.file("sequence_offsets.npy"), mmap_mode="r"),
         )
 
 

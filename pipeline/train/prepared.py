@@ -1,4 +1,4 @@
-"""What `prepare` handed on, as arrays in memory.
+"""What `prepare` handed on, as arrays that are read where they lie.
 
 Shapes: n items, N events, S sequences, T targets.
 """
@@ -15,6 +15,10 @@ from pipeline.core.errors import DataError
 from pipeline.model.features import Item
 
 LEAST_ITEMS, LEAST_TARGETS = 2, 8
+ARRAYS = (
+    *("sequence_items", "sequence_types", "sequence_times", "sequence_offsets"),
+    *("targets", "target_queries"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,7 @@ class Prepared:
         prepared = cls(
             [Item(*row) for row in rows],
             np.concatenate([[0.0], table["probability"].to_numpy()]),
-            np.load(artifact.file("sequence_items.npy")),
-            np.load(artifact.file("sequence_types.npy")),
-            np.load(artifact.file("sequence_times.npy")),
-            np.load(artifact.file("sequence_offsets.npy")),
-            np.load(artifact.file("targets.npy")),
-            np.load(artifact.file("target_queries.npy")),
+            *(np.load(artifact.file(f"{name}.npy"), mmap_mode="r") for name in ARRAYS),
             artifact.json("queries.json"),
         )
         prepared._check(artifact)
