@@ -56,7 +56,7 @@ class Bucket:
         """Returns settings with a store of their own at `root`."""
         return settings_module.load([f"store.root={root}", *self.assignments, *more])
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def names(self, prefix: str = "") -> list[str]:
         found = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix)
         return sorted(entry["Key"] for entry in found.get("Contents", []))
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 _PR_SET_PDEATHSIG = 1
 
 

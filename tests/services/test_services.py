@@ -15,9 +15,9 @@ from tests.services.prometheus import Prometheus
 @pytest.mark.parametrize("which", ["bucket", "conditional_bucket"])
 def test_a_bucket_is_fresh_and_keeps_what_is_put(which: str, request: pytest.FixtureRequest) -> None:
     bucket: Bucket = request.getfixturevalue(which)
-    assert bucket.keys() == []
+    assert bucket.names() == []
     bucket.put("a/b", b"c")
-    assert bucket.keys() == ["a/b"]
+    assert bucket.names() == ["a/b"]
 
 
 def test_a_database_is_fresh(postgres_url: str) -> None:
