@@ -1,7 +1,8 @@
 """The Arrow batches the engine gets: raw text columns, with person columns already pseudonymised.
 
 Columns: `source_file`, `byte_offset`, `row_number` (from 1, the header not counted), `torn`, the pseudonyms `user_id`
-and `session_id`, `seen_0` … (does the profile's n-th pattern match?) and every raw column as `raw_<name>`.
+and `session_id`, `seen_0` … (does the profile's n-th pattern match?), every raw column as `raw_<name>` but those the
+two pseudonyms stand for, and each column with the profile's replacements made under its `text_name`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core import artifacts
 from pipeline.ingest.ahead import ahead
 from pipeline.ingest.people import Pseudonymise
-from pipeline.ingest.profile import PEOPLE, AccountPattern, Column, Exclusion, Profile, TypeRule
+from pipeline.ingest.profile import DESCRIBED, PEOPLE, AccountPattern, Column, Exclusion, Profile, TypeRule
 from pipeline.ingest.reading import Rows, read_rows
 from pipeline.store.files import RawFile
 
@@ -28,7 +30,28 @@ def schema(profile: Profile) -> pa.Schema:
     fields = {"source_file": pa.string(), "byte_offset": pa.int64(), "row_number": pa.int64(), "torn": pa.string()}
     fields |= dict.fromkeys(PEOPLE, pa.string())
     fields |= {f"seen_{n}": pa.bool_() for n in range(len(patterns(profile)))}
-    return pa.schema(fields | {f"raw_{name}": pa.string() for name in profile.event_columns})
+    return pa.schema(fields | dict.fromkeys([*raw_columns(profile).values(), *replaced(profile)], pa.string()))
+
+
+def raw_columns(profile: Profile) -> dict[str, str]:
+    """Returns where each raw column lies: a user's or a session's is the pseudonym itself."""
+    people = {name: getattr(profile.events.columns, name) for name in PEOPLE}
+    hidden = {column.column: name for name, column in people.items() if column}
+    return {name: hidden.get(name, f"raw_{name}") for name in profile.event_columns}
+
+
+def replaced(profile: Profile) -> dict[str, Column]:
+    """Returns the columns that get replacements made here, where every engine gets the same, by name."""
+    mapped = profile.events.columns
+    columns = [mapped.item_id, mapped.event_time, mapped.query, mapped.price, mapped.quantity]
+    if not profile.catalogue.files:
+        columns += [getattr(profile.catalogue.columns, name) for name in DESCRIBED]
+    return {text_name(column): column for column in columns if column and column.replace}
+
+
+def text_name(column: Column) -> str:
+    """Returns the name of a column whose replacements are made: other replacements are another column."""
+    return f"text_{column.column}_{artifacts.digest_of(list(column.replace.items()))[:8]}"
 
 
 def read_batches(files: Sequence[RawFile], profile: Profile, pseudonymise: Pseudonymise) -> Iterator[pa.RecordBatch]:
@@ -69,9 +92,10 @@ def _people(rows: Rows, profile: Profile, pseudonymise: Pseudonymise) -> dict[st
     nobody = pa.nulls(len(rows.torn), pa.string())
     people = {name: getattr(profile.events.columns, name) for name in PEOPLE}
     named = {n: pseudonymise(cleaned(raw[c.column], c)) if c else nobody for n, c in people.items()}
-    hidden = {c.column: named[n] for n, c in people.items() if c}
-    hidden |= {name: pseudonymise(raw[name]) for name in profile.person_columns if name not in hidden}
-    return named | {f"raw_{name}": hidden.get(name, column) for name, column in raw.items()}
+    places = raw_columns(profile)
+    shown = {place: raw[name] for name, place in places.items() if place not in named}
+    shown |= {places[n]: pseudonymise(raw[n]) for n in profile.person_columns if places[n] not in named}
+    return named | shown | {name: cleaned(raw[column.column], column) for name, column in replaced(profile).items()}
 
 
 def cleaned(values: pa.Array, column: Column) -> pa.Array:

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import DataError
 from pipeline.core.schema import CATALOGUE
-from pipeline.ingest.canonical import catalogue_value, described, moment, text_of
+from pipeline.ingest.canonical import catalogue_value, described, text_of
 from pipeline.ingest.profile import DESCRIBED, CatalogueColumns, Profile
 from pipeline.ingest.reading import read_rows
+from pipeline.ingest.times import moment
 from pipeline.store.files import RawFile
 
 PATHS_SCHEMA = pa.schema([("named", pa.string()), ("path", pa.string())])

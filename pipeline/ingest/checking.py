@@ -29,7 +29,7 @@ def check(location: str, profile_name: str, settings: Settings, rows: int, day: 
         sample.judge(day)
         sections = [
             [_head(sample, profile_name)],
-            ["Columns", *_table(_columns(sample), right=(2, 3))],
+            ["Columns", *_table(_columns(sample), right=(2, 3, 4))],
             ["Event types", *_table(_event_types(sample), right=(1,))],
             ["What becomes of the rows", *_table(_outcomes(sample), right=(2, 3))],
             [f"Days of the shop ({settings.shop.timezone})", *_table(_days(sample), right=(1,))],
@@ -47,7 +47,7 @@ def _head(sample: Sample, profile_name: str) -> str:
 def _columns(sample: Sample) -> list[Sequence[Any]]:
     """Returns a row a canonical column, where it comes from and what it holds."""
     profile, judged = sample.profile, sample.judged
-    lines: list[Sequence[Any]] = [("column", "from", "filled", "distinct", "least … most", "most common")]
+    lines: list[Sequence[Any]] = [("column", "from", "filled", "empty", "distinct", "least … most", "most common")]
     for name in EventColumns.model_fields:
         source = getattr(profile.events.columns, name)
         lines.append(_column(sample, name, name, source.column if source else NOTHING))
@@ -56,7 +56,7 @@ def _columns(sample: Sample) -> list[Sequence[Any]]:
     if profile.catalogue.files:
         return [
             *lines,
-            ("items", profile.catalogue.files, "", "", "", "described in files of their own, not read here"),
+            ("items", profile.catalogue.files, "", "", "", "", "described in files of their own, not read here"),
         ]
     for name in DESCRIBED:
         if f"item_{name}" in judged.columns and (source := getattr(profile.catalogue.columns, name)):
@@ -67,19 +67,26 @@ def _columns(sample: Sample) -> list[Sequence[Any]]:
 def _column(sample: Sample, title: str, name: str, source: str) -> Sequence[Any]:
     judged = sample.judged
     value = judged[name]
+    whole = judged.torn.isnull()
     question = judged.aggregate(
-        rows=judged.count(), filled=value.count(), distinct=value.nunique(), least=value.min(), most=value.max()
+        rows=whole.sum(),
+        filled=value.count(where=whole),
+        distinct=value.nunique(),
+        least=value.min(),
+        most=value.max(),
     )
     (found,) = sample.ask(question)
-    share = _share(found["filled"], found["rows"])
+    if source == NOTHING and not found["filled"]:
+        return (title, source, NOTHING, "", "", "", "")
+    counts = (_share(found["filled"], found["rows"]), f"{found['rows'] - found['filled']:,}", f"{found['distinct']:,}")
     if not found["filled"]:
-        return (title, source, share if source != NOTHING else NOTHING, "", "", "")
+        return (title, source, *counts[:2], "", "", "")
     if name in PEOPLE:
         hidden = sample.people[source]
-        return (title, source, share, f"{found['distinct']:,}", "", f"hidden; most look like {hidden.shape}")
+        return (title, source, *counts, "", f"hidden; most look like {hidden.shape}")
     least_most = f"{shown(found['least'])} … {shown(found['most'])}" if not isinstance(found["least"], str) else ""
     common = ", ".join(shown(value) for value, _ in sample.most_common(value))
-    return (title, source, share, f"{found['distinct']:,}", least_most, common)
+    return (title, source, *counts, least_most, common)
 
 
 def _event_types(sample: Sample) -> list[Sequence[Any]]:

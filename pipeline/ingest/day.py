@@ -151,7 +151,7 @@ class Ingestion:
         self.engine.load("asked", asked.table().to_batches(), asked.table().schema)
         self.spanning.load_events(found.events, asked)
         self.spanning.load_items(found.items, found.tree)
-        self.engine.keep("judged", self.questions.judged)
+        self.questions.judge(self.engine)
 
     def _counts(self, asked: Asked, closed: bool) -> dict[str, Any]:
         """Accounts for every row: each in exactly one outcome, and none lost between the file and here."""

@@ -104,12 +104,12 @@ def _minutes_of(zone: str, moment: datetime) -> int:
 def _numbers(sample: Sample) -> Iterator[str]:
     """Speaks of prices and quantities that are no numbers."""
     judged, columns = sample.judged, sample.profile.events.columns
-    for name, typed in (("price", "price"), ("quantity", "pieces")):
+    for name in ("price", "quantity"):
         column = getattr(columns, name)
         if column is None:
             continue
         text = text_of(judged, column)
-        unread = judged.torn.isnull() & text.notnull() & judged[typed].isnull()
+        unread = judged.torn.isnull() & text.notnull() & judged[name].isnull()
         missed = sample.count(unread)
         if not missed:
             continue
@@ -140,8 +140,8 @@ def _words(sample: Sample) -> Iterator[str]:
     known = set(types.values)
     for word, rows in sample.most_common(said, judged.event_type.isnull() & judged.torn.isnull(), 5):
         near = nearest(word.lower(), [name.lower() for name in known])
-        meant = near.rstrip(".") if "did you mean" in near else "; map it, or exclude it"
-        yield f"{types.column} says {shown(word)!r} in {rows:,} rows and the profile does not know it{meant}."
+        meant = near if "did you mean" in near else "; map it, or exclude it."
+        yield f"{types.column} says {shown(word)!r} in {rows:,} rows and the profile does not know it{meant}"
     seen = {word for word, _ in sample.most_common(said, limit=1000)}
     if absent := sorted(known - seen):
         yield f"the profile maps {', '.join(absent)}, which {types.column} never says in this sample."

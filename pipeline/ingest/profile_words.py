@@ -12,26 +12,11 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
 
 from pipeline.core.days import Days, parse_day
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, UsageError
 from pipeline.core.schema import EVENT_TYPES
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 WORDED_TIMES = ("iso", "epoch_seconds", "epoch_milliseconds")
-TIME_DIRECTIVES = {
-    "Y": r"\d{4}",
-    "y": r"\d{2}",
-    "m": r"\d{1,2}",
-    "d": r"\d{1,2}",
-    "b": r"[A-Za-z]{3}",
-    "H": r"\d{1,2}",
-    "I": r"\d{1,2}",
-    "p": r"[AaPp][Mm]",
-    "M": r"\d{1,2}",
-    "S": r"\d{1,2}",
-    "f": r"\d{1,6}",
-    "z": r"[+-]\d{2}:?\d{2}",
-}
-"""What a strptime format may hold and the text each stands for: what every engine reads alike."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -81,11 +66,12 @@ def covered(pattern: str) -> str:
 def _time_format(form: str) -> str:
     if "%" not in form:
         return _known(form, WORDED_TIMES, "time format (a strptime format holds % signs)")
-    directives = re.findall(r"%(.?)", form)
-    for directive in directives:
-        if directive not in (*TIME_DIRECTIVES, "%"):
-            known = " ".join(f"%{name}" for name in TIME_DIRECTIVES)
-            raise ValueError(f"{form!r} holds %{directive}, which not every engine reads; known are {known}")
+    from pipeline.ingest.times import format_of
+
+    try:
+        format_of(form)
+    except UsageError as error:
+        raise ValueError(str(error).rstrip(".")) from None
     return form
 
 

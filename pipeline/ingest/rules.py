@@ -1,23 +1,45 @@
-"""The rules a row must pass, as a table: first match wins, and every row ends in exactly one outcome."""
+"""The rules a row must pass, as a table: first match wins, and every row ends in exactly one outcome.
+
+A rule looks at a row by itself (`when`), or among the rows that no earlier rule took (`among`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from typing import Literal
 
 import ibis
 import ibis.expr.types as ir
 
 from pipeline.core.errors import UsageError
-from pipeline.core.schema import EVENT
+from pipeline.core.schema import CATALOGUE, EVENT
 from pipeline.core.settings import Ingest
-from pipeline.ingest.batches import patterns
-from pipeline.ingest.profile import Exclusion, Profile
+from pipeline.ingest.batches import patterns, raw_columns
+from pipeline.ingest.canonical import raw_table
+from pipeline.ingest.profile import AccountPattern, Exclusion, Profile
+from pipeline.ingest.times import SECOND, offset_at
+from pipeline.store.words import micros_of, moment_of
 
 Outcome = Literal["clean", "quarantined", "duplicate", "robot", "excluded", "routed"]
 OUTCOMES: tuple[Outcome, ...] = ("clean", "quarantined", "duplicate", "robot", "excluded", "routed")
-FIRST = ("source_file", "row_number")
+PLACE = {"source_file": "string", "row_number": "int64"}
+"""What tells one row of a day from all others."""
+SAME = tuple(name for name in EVENT if name not in ("event_id", "event_time"))
+"""Columns that two rows share when both may tell of the same event; `echo` is a hash of them."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What rules are held against besides the row."""
+
+    limits: Ingest
+    profile: Profile
+
+
+def _always(_: Given) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -25,142 +47,272 @@ class Rule:
     """One reason a row is not clean.
 
     Attributes:
-        when: the rows concerned; `rule` is null for rows no earlier rule took.
         doc: one line for the documentation.
+        when: the rows concerned, each told by itself, from the columns of `canonical` and `asked`.
+        among: the rows concerned, found by comparing those that no earlier rule took, with their `PLACE`.
+        asked_for: whether the settings ask for an `among` rule at all.
     """
 
     name: str
     outcome: Outcome
-    when: Callable[[ir.Table, Ingest], ir.BooleanValue]
     doc: str
+    when: Callable[[ir.Table, Given], ir.BooleanValue] | None = None
+    among: Callable[[ir.Table, Given], ir.Table] | None = None
+    asked_for: Callable[[Given], bool] = _always
 
 
-def _repeated(rows: ir.Table, _: Ingest) -> ir.BooleanValue:
-    same = [name for name in rows.columns if name.startswith("raw_")]
-    window = ibis.window(group_by=[rows.rule.isnull(), *(rows[n] for n in same)], order_by=[rows[n] for n in FIRST])
-    return ibis.row_number().over(window) > 0
+def _erased(free: ir.Table, _: Given) -> ir.Table:
+    erased = ibis.table({"person": "string", "session": "string"}, name="erased")
+    people, sessions = (erased.filter(erased[n].notnull()).select(n).distinct() for n in ("person", "session"))
+    nameless = free.filter(free.user_id.isnull())
+    by_user = free.semi_join(people, free.user_id == people.person)
+    return by_user.select(*PLACE).union(
+        nameless.semi_join(sessions, nameless.session_id == sessions.session).select(*PLACE)
+    )
 
 
-def _echoed(rows: ir.Table, limits: Ingest) -> ir.BooleanValue:
-    same = [name for name in EVENT if name not in ("event_id", "event_time")]
-    order = [rows.event_time, *(rows[n] for n in FIRST)]
-    window = ibis.window(group_by=[rows.rule.isnull(), *(rows[n] for n in same)], order_by=order)
-    before = rows.event_time.lag().over(window)
-    return (rows.event_time - ibis.interval(seconds=limits.duplicate_window_seconds) <= before).fill_null(False)
+def _repeated(free: ir.Table, given: Given) -> ir.Table:
+    alike = free.group_by("echo", "event_time").agg(rows=free.count())
+    alike = alike.filter(alike.rows > 1)
+    same_time = free.event_time.identical_to(alike.event_time)
+    places = free.semi_join(alike, [free.echo == alike.echo, same_time]).select(*PLACE)
+    raw = raw_table(given.profile)
+    rows = raw.semi_join(places, list(PLACE))
+    columns = dict.fromkeys([*raw_columns(given.profile).values(), "user_id", "session_id"])
+    window = ibis.window(group_by=[rows[n] for n in columns], order_by=[rows[n] for n in PLACE])
+    numbered = rows.mutate(nth=ibis.row_number().over(window))
+    return numbered.filter(numbered.nth > 0)
 
 
-def _too_fast(rows: ir.Table, limits: Ingest) -> ir.BooleanValue:
-    acts = rows.rule.isnull() & (rows.event_type != "impression")
-    session = ibis.window(group_by=[ibis.coalesce(rows.session_id, rows.user_id)])
-    count = acts.cast("int64").sum().over(session)
-    seconds = rows.event_time.epoch_seconds()
-    taken = ibis.ifelse(acts, seconds, ibis.null("int64"))
-    span = ibis.greatest(taken.max().over(session) - taken.min().over(session), 1)
-    return (count >= limits.robot_min_events) & (count * 60 > limits.robot_events_per_minute * span)
+def _echoed(free: ir.Table, given: Given) -> ir.Table:
+    alike = free.group_by("echo").agg(rows=free.count())
+    rows = free.semi_join(alike.filter(alike.rows > 1), "echo")
+    order = [rows.event_time, *(rows[n] for n in PLACE)]
+    before = rows.event_time.lag().over(ibis.window(group_by=[rows[n] for n in SAME], order_by=order))
+    timed = rows.mutate(at=micros_of(rows.event_time), before=micros_of(before))
+    return timed.filter(timed["at"] - timed.before <= given.limits.duplicate_window_seconds * SECOND)
 
 
-def _bad_price(rows: ir.Table, limits: Ingest) -> ir.BooleanValue:
-    outside = (rows.price < limits.min_price) | (rows.price > limits.max_price)
-    return rows.given_price & (rows.price.isnull() | rows.price.isnan() | outside)
+def _acts(free: ir.Table) -> ir.Table:
+    """Returns what somebody did, with the session it was done in; being shown something is no act."""
+    acts = free.filter(free.event_type != "impression")
+    return acts.mutate(actor=ibis.coalesce(acts.session_id, acts.user_id))
 
 
-def _bad_quantity(rows: ir.Table, limits: Ingest) -> ir.BooleanValue:
-    outside = (rows.pieces < 1) | (rows.pieces > limits.max_quantity) | (rows.pieces != rows.pieces.floor())
-    return rows.given_quantity & (rows.pieces.isnull() | rows.pieces.isnan() | outside)
+def _of_actors(free: ir.Table, actors: ir.Table) -> ir.Table:
+    named = free.mutate(actor=ibis.coalesce(free.session_id, free.user_id))
+    return named.semi_join(actors, "actor")
 
 
-TORN = Rule(
-    "torn",
-    "quarantined",
-    lambda t, _: t.torn.notnull(),
-    "Cannot be read: wrong number of columns, a quote that never closes, no JSON, wrong encoding.",
+def _too_fast(free: ir.Table, given: Given) -> ir.Table:
+    acts = _acts(free)
+    seconds = acts.event_time.epoch_seconds()
+    paces = acts.group_by("actor").agg(acts=acts.count(), first=seconds.min(), last=seconds.max())
+    span = ibis.greatest(paces["last"] - paces["first"], 1)
+    rate = given.limits.robot_events_per_minute
+    return _of_actors(
+        free, paces.filter((paces.acts >= given.limits.robot_min_events) & (paces.acts * 60 > rate * span))
+    )
+
+
+def _too_regular(free: ir.Table, given: Given) -> ir.Table:
+    """Sums are whole milliseconds in decimals, so that the order of adding cannot decide on a robot."""
+    acts = _acts(free)
+    counted = acts.group_by("actor").agg(acts=acts.count())
+    acts = acts.semi_join(counted.filter(counted.acts >= given.limits.robot_min_events), "actor")
+    window = ibis.window(group_by=acts.actor, order_by=[acts.event_time, *(acts[n] for n in PLACE)])
+    gap = micros_of(acts.event_time) - micros_of(acts.event_time.lag().over(window))
+    gaps = acts.select("actor", gap=(gap / 1000).floor().cast("decimal(18, 0)"))
+    sums = gaps.group_by("actor").agg(gaps=gaps.gap.count(), total=gaps.gap.sum(), squares=(gaps.gap * gaps.gap).sum())
+    gaps_, total, squares = (sums[n].cast("float64") for n in ("gaps", "total", "squares"))
+    limit = given.limits.robot_min_gap_variation
+    return _of_actors(
+        free, sums.filter((total > 0) & (gaps_ * squares - total * total < limit * limit * total * total))
+    )
+
+
+def _unknown(free: ir.Table, _: Given) -> ir.Table:
+    states = ibis.table(CATALOGUE, name="item_states").select("item_id", "valid_from")
+    states = states.cross_join(ibis.table({"end": "timestamp('UTC')"}, name="asked"))
+    known = states.filter(states.valid_from.isnull() | (states.valid_from < states.end)).select("item_id").distinct()
+    items = free.filter(free.item_id.notnull())
+    return items.anti_join(known, "item_id")
+
+
+def _before_shop(rows: ir.Table, given: Given) -> ir.BooleanValue:
+    opened = given.profile.calendar.opened
+    if opened is None:
+        return ibis.literal(False)
+    first = datetime.combine(opened, time(), given.profile.zone).astimezone(UTC)
+    return rows.event_time < moment_of(ibis.literal(int(first.timestamp()) * SECOND, "int64"))
+
+
+def _wrong_zone(rows: ir.Table, given: Given) -> ir.BooleanValue:
+    times = given.profile.events.time
+    if times.stated_offset != "must_match" or times.format.startswith("epoch"):
+        return ibis.literal(False)
+    return rows.stated != offset_at(rows.wall - rows.stated * SECOND, times.zone)
+
+
+def _seen(rows: ir.Table, given: Given, kind: type) -> list[ir.BooleanValue]:
+    return [rows[f"seen_{n}"] for n, pattern in enumerate(patterns(given.profile)) if isinstance(pattern, kind)]
+
+
+def _test_account(rows: ir.Table, given: Given) -> ir.BooleanValue:
+    return ibis.or_(ibis.literal(False), *_seen(rows, given, AccountPattern))
+
+
+def _bad_price(rows: ir.Table, given: Given) -> ir.BooleanValue:
+    outside = (rows.price < given.limits.min_price) | (rows.price > given.limits.max_price)
+    return rows.given_price & (rows.price.isnull() | outside)
+
+
+def _bad_quantity(rows: ir.Table, given: Given) -> ir.BooleanValue:
+    pieces = rows.pieces
+    outside = (pieces < 1) | (pieces > given.limits.max_quantity) | (pieces != pieces.floor())
+    return rows.given_quantity & (pieces.isnull() | outside)
+
+
+FIRST_RULES = (
+    Rule(
+        "torn",
+        "quarantined",
+        "Cannot be read: wrong number of columns, a quote that never closes, no JSON, wrong encoding.",
+        when=lambda t, _: t.torn.notnull(),
+    ),
+    Rule("erased", "excluded", "Of a person who asked to be forgotten, or of a session of theirs.", among=_erased),
+    Rule(
+        "exact_duplicate",
+        "duplicate",
+        "Equals an earlier row of the day in every column the profile reads.",
+        among=_repeated,
+    ),
+    Rule(
+        "test_account",
+        "excluded",
+        "Of an account that the profile's `events.test_accounts` calls no customer's.",
+        when=_test_account,
+    ),
 )
-REPEATED = Rule(
-    "exact_duplicate", "duplicate", _repeated, "Equals an earlier row of the day in every column the profile reads."
-)
+"""What is tried before the profile's exclusions."""
 ROW_RULES = (
     Rule(
         "no_person",
         "quarantined",
-        lambda t, _: t.user_id.isnull() & t.session_id.isnull(),
         "Names neither user nor session.",
+        when=lambda t, _: t.user_id.isnull() & t.session_id.isnull(),
     ),
-    Rule("unknown_type", "quarantined", lambda t, _: t.event_type.isnull(), "Its event type is not in the profile."),
+    Rule(
+        "unknown_type",
+        "quarantined",
+        "Its event type is not in the profile.",
+        when=lambda t, _: t.event_type.isnull(),
+    ),
     Rule(
         "no_item",
         "quarantined",
-        lambda t, _: t.item_id.isnull() & (t.event_type != "search"),
         "Names no item and is no search.",
+        when=lambda t, _: t.item_id.isnull() & (t.event_type != "search"),
     ),
     Rule(
         "no_query",
         "quarantined",
-        lambda t, _: t["query"].isnull() & (t.event_type == "search"),
         "A search without words.",
+        when=lambda t, _: t["query"].isnull() & (t.event_type == "search"),
     ),
     Rule(
         "bad_time",
         "quarantined",
-        lambda t, _: t.event_time.isnull(),
         "Its time is missing or not of the profile's format.",
+        when=lambda t, _: t.event_time.isnull(),
+    ),
+    Rule(
+        "wrong_zone",
+        "quarantined",
+        "Its time states an offset that `time.zone` does not have then, and the profile says they must match.",
+        when=_wrong_zone,
     ),
     Rule(
         "future_time",
         "quarantined",
-        lambda t, _: t.event_time >= t.horizon,
         "Later than its file can know, or than the run's as-of time.",
+        when=lambda t, _: t.event_time >= t.horizon,
+    ),
+    Rule(
+        "before_shop",
+        "quarantined",
+        "Earlier than `calendar.opened`, the shop's first day, in the profile's zone.",
+        when=_before_shop,
     ),
     Rule(
         "too_late",
         "quarantined",
-        lambda t, _: t.event_time < t.oldest,
         "Older than `ingest.max_late_days` before its file's day.",
+        when=lambda t, _: t.event_time < t.oldest,
     ),
     Rule(
         "bad_price",
         "quarantined",
-        _bad_price,
         "Its price is no number, or outside `ingest.min_price` … `ingest.max_price`.",
+        when=_bad_price,
     ),
     Rule(
         "bad_quantity",
         "quarantined",
-        _bad_quantity,
         "Its quantity is no whole number from 1 to `ingest.max_quantity` (a cancel's sign is dropped).",
+        when=_bad_quantity,
     ),
 )
-ECHOED = Rule(
+UNKNOWN_ITEM = Rule(
+    "unknown_item",
+    "quarantined",
+    "Its item is in no catalogue file of the day; only where `ingest.unknown_items` is `quarantine`.",
+    among=_unknown,
+    asked_for=lambda given: given.limits.unknown_items == "quarantine",
+)
+NEAR_DUPLICATE = Rule(
     "near_duplicate",
     "duplicate",
-    _echoed,
     "The same event, price and quantity included, within `ingest.duplicate_window_seconds` of the one before.",
+    among=_echoed,
 )
-TOO_FAST = Rule(
-    "robot_rate",
-    "robot",
-    _too_fast,
-    "A session of `ingest.robot_min_events` acts or more at a rate above `ingest.robot_events_per_minute`.",
+ROBOTS = (
+    Rule(
+        "robot_rate",
+        "robot",
+        "A session of `ingest.robot_min_events` acts or more at a rate above `ingest.robot_events_per_minute`.",
+        among=_too_fast,
+    ),
+    Rule(
+        "robot_regularity",
+        "robot",
+        "A session of `ingest.robot_min_events` acts or more, not all at one moment, whose gaps' standard deviation is "
+        "below `ingest.robot_min_gap_variation` of their mean.",
+        among=_too_regular,
+        asked_for=lambda given: given.limits.robot_min_gap_variation > 0,
+    ),
 )
 OTHER_DAY = Rule(
     "other_day",
     "routed",
-    lambda t, _: (t.event_time < t.begin) | (t.event_time >= t.end),
     "Belongs to another day of the shop; kept for it.",
+    when=lambda t, _: (t.event_time < t.begin) | (t.event_time >= t.end),
 )
 
 
 def rules_of(profile: Profile) -> tuple[Rule, ...]:
-    """Returns every rule in the order they are tried; the profile's exclusions come right after exact duplicates.
+    """Returns every rule in the order they are tried; the profile's exclusions come right after test accounts.
 
     Raises: UsageError: an exclusion is called like another rule.
     """
     excluded = [
-        Rule(p.name, "excluded", lambda t, _, n=n: t[f"seen_{n}"], f"{p.column} matches `{p.matches}`.")
+        Rule(p.name, "excluded", f"{p.column} matches `{p.matches}`.", when=lambda t, _, n=n: t[f"seen_{n}"])
         for n, p in enumerate(patterns(profile))
         if isinstance(p, Exclusion)
     ]
-    robots = (TOO_FAST,) if profile.events.judge_robots else ()
-    rules = (TORN, REPEATED, *excluded, *ROW_RULES, ECHOED, *robots, OTHER_DAY)
+    unknown = (UNKNOWN_ITEM,) if profile.catalogue.files else ()
+    robots = ROBOTS if profile.events.judge_robots else ()
+    rules = (*FIRST_RULES, *excluded, *ROW_RULES, *unknown, NEAR_DUPLICATE, *robots, OTHER_DAY)
     names = [rule.name for rule in rules]
     for rule in excluded:
         if names.count(rule.name) > 1:
@@ -168,14 +320,3 @@ def rules_of(profile: Profile) -> tuple[Rule, ...]:
                 f"The source profile's exclusion {rule.name} has the name of another rule; give it its own."
             )
     return rules
-
-
-def judge(rows: ir.Table, rules: Sequence[Rule], limits: Ingest) -> ir.Table:
-    """Adds `rule` (null for clean rows) and `outcome`."""
-    rows = rows.mutate(rule=ibis.null("string"))
-    for rule in rules:
-        rows = rows.mutate(taken=rule.when(rows, limits).fill_null(False))
-        rows = rows.mutate(rule=ibis.coalesce(rows.rule, ibis.ifelse(rows.taken, rule.name, ibis.null("string"))))
-    outcomes = {rule.name: rule.outcome for rule in rules}
-    branches = [(rows.rule == name, ibis.literal(outcome)) for name, outcome in outcomes.items()]
-    return rows.mutate(outcome=ibis.cases(*branches, else_="clean"))

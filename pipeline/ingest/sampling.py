@@ -23,12 +23,13 @@ import pyarrow.compute as pc
 from pipeline.core.errors import MissingInputError, UsageError
 from pipeline.core.settings import Settings
 from pipeline.ingest import batches, catalogue, people
-from pipeline.ingest.canonical import moment, text_of
+from pipeline.ingest.canonical import text_of
 from pipeline.ingest.day import Asked
 from pipeline.ingest.profile import Profile
 from pipeline.ingest.questions import Questions
 from pipeline.ingest.reading import read_rows
 from pipeline.ingest.rules import Rule
+from pipeline.ingest.times import moment
 from pipeline.store.engine import Engine, open_engine
 from pipeline.store.files import RawFile, find
 
@@ -94,7 +95,7 @@ class Sample:
         first, last = self._asked(days[0]), self._asked(days[-1])
         asked = catalogue.asked_moments(first.begin, last.end, last.horizon, first.oldest)
         self.engine.load("asked", asked.to_batches(), asked.schema)
-        self.judged = self.engine.keep("judged", self.questions.judged)
+        self.judged = self.questions.judge_beside_raw(self.engine)
 
     def _asked(self, day: date) -> Asked:
         limits, zone = self.settings.ingest, self.profile.events.time.zone
@@ -190,12 +191,18 @@ def taken(location: str, profile: Profile, settings: Settings, rows: int) -> Ite
         MissingInputError: there is no such file.
         DataError: it is not what the profile says.
     """
-    embedded = settings.model_copy(update={"engine": settings.engine.model_copy(update={"name": "duckdb"})})
+    changed = {
+        "engine": settings.engine.model_copy(update={"name": "duckdb"}),
+        # No catalogue is read, so no item is unknown.
+        "ingest": settings.ingest.model_copy(update={"unknown_items": "keep"}),
+    }
+    embedded = settings.model_copy(update=changed)
     with open_engine(embedded) as engine:
-        yield Sample(_file(location, settings), profile, embedded, engine, rows)
+        yield Sample(raw_file(location, settings), profile, embedded, engine, rows)
 
 
-def _file(location: str, settings: Settings) -> RawFile:
+def raw_file(location: str, settings: Settings) -> RawFile:
+    """Raises: PipelineError: there is no such file."""
     if "://" not in location:
         path = Path(location)
         if path.is_dir():

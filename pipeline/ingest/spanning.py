@@ -20,9 +20,10 @@ from pipeline.core.days import Days
 from pipeline.core.errors import DataError
 from pipeline.core.settings import Settings
 from pipeline.ingest import batches, catalogue
-from pipeline.ingest.canonical import moment, text_of
+from pipeline.ingest.canonical import text_of
 from pipeline.ingest.people import Pseudonymise
 from pipeline.ingest.profile import Profile
+from pipeline.ingest.times import moment
 from pipeline.store import files
 from pipeline.store.engine import Engine
 from pipeline.store.files import RawFile

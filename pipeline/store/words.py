@@ -6,7 +6,12 @@ so that one expression means the same on both. Moments are whole microseconds si
 
 from __future__ import annotations
 
+from functools import lru_cache
+from inspect import Parameter, Signature
+from typing import Any
+
 import ibis
+import ibis.expr.types as ir
 
 ON_DUCKDB = {
     "micros_of(moment)": "epoch_us(moment)",
@@ -33,3 +38,17 @@ iso_micros = _builtin(lambda said: ..., name="iso_micros", signature=(("string",
 """`YYYY-MM-DD[ HH:MM[:SS[.f]]]` as if it were UTC; null where there is no such day. Guard it: engines take more."""
 said_micros = _builtin(lambda said, directives, letters: ..., name="said_micros", signature=(("string",) * 3, "int64"))
 """A text in a format, as if it were UTC: the format in strptime directives for DuckDB, in pattern letters for Spark."""
+
+
+def hash_of(*values: ir.Value) -> ir.IntegerValue:
+    """Returns a hash of values, another one on each engine: good for finding candidates, never for deciding."""
+    return _hash(tuple(str(value.type()) for value in values))(*values)
+
+
+@lru_cache
+def _hash(kinds: tuple[str, ...]) -> Any:
+    def declared(*_: Any) -> Any: ...
+
+    places = [Parameter(f"value_{n}", Parameter.POSITIONAL_OR_KEYWORD) for n in range(len(kinds))]
+    declared.__signature__ = Signature(places)  # type: ignore[attr-defined]
+    return _builtin(declared, name="hash", signature=(kinds, "int64"))

@@ -135,7 +135,7 @@ def test_quarantine_says_where_a_row_lies_and_hides_the_person(source) -> None:
     told = json.loads(row["row"])
     assert (told["what"], told["sku"], told["cost"]) == ("hover", "lamp", "9.50")
     assert "anna" not in row["row"]
-    assert len(told["who"]) == len(told["visit"]) == 64
+    assert len(told["who"]) == len(told["visit"]) == 64 + 1 + 8
 
 
 def test_rows_of_another_day_are_kept_for_it_and_keep_their_id(source) -> None:
