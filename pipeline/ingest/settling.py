@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.artifacts import Artifact
 from pipeline.core.days import end_of_day
+from pipeline.core.progress import progress
 from pipeline.core.run import Run
 from pipeline.core.schema import EVENT
 from pipeline.core.settings import Settings
@@ -66,6 +67,8 @@ class Settling:
     def settle(self, landed: Mapping[date, Record]) -> Settled:
         """Makes the partitions of the days just landed, and of all landed days their files held rows for.
 
+        Where nothing came late, the landed artifact is the partition.
+
         Args:
             landed: the records in force of the run's days.
         """
@@ -73,7 +76,7 @@ class Settling:
         known = self._within_reach({*landed, *addressed}, landed)
         wanted = sorted(day for day in {*landed, *addressed} if day in known)
         sources = _sources(known.values())
-        parts = {day: self._part(known[day], sources[day]) for day in wanted}
+        parts = self._parts(wanted, known, sources)
         reopened = {str(day): _given(landed, day) for day in wanted if day not in landed}
         waiting = {str(day): _given(landed, day) for day in sorted(addressed) if day not in known}
         return Settled(
@@ -94,10 +97,21 @@ class Settling:
         read = {day: landed.get(day) or self.records.read(day) for day in near}
         return {day: record for day, record in read.items() if record is not None}
 
-    def _part(self, own: Record, sources: list[Record]) -> tuple[str, Report | None]:
-        """Returns the key of a day's partition; the landed artifact is the partition where nothing came late."""
-        if not sources:
-            return own.ingest_key, None
+    def _parts(
+        self, wanted: Sequence[date], known: Mapping[date, Record], sources: Mapping[date, list[Record]]
+    ) -> dict[date, tuple[str, Report | None]]:
+        """Returns key and report of each day's partition."""
+        changed = [day for day in wanted if sources.get(day)]
+        parts: dict[date, tuple[str, Report | None]] = {day: (known[day].ingest_key, None) for day in wanted}
+        if changed:
+            with progress("settle", len(changed), "days") as shown:
+                for day in changed:
+                    parts[day] = self._part(known[day], sources[day])
+                    shown.advance()
+        return parts
+
+    def _part(self, own: Record, sources: Sequence[Record]) -> tuple[str, Report]:
+        """Makes the partition of a day that rows of other days' files belong to."""
         own_artifact = self.records.artifact(own)
         late = {str(source.day): self.records.artifact(source) for source in sources}
         digests = {

@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.artifacts import Artifact
+from pipeline.core.errors import BusyError
 from pipeline.core.run import Run
+from pipeline.store.leases import leased
 
 MONDAY, TUESDAY, WEDNESDAY = "2026-01-05", "2026-01-06", "2026-01-07"
 OWN = f"{MONDAY}T10:00:00Z,anna,v1,seen,lamp,,9.50,"
@@ -207,3 +209,28 @@ def test_a_day_over_its_budget_gives_nothing_to_other_days(source) -> None:
     assert not record(source, TUESDAY).exists()
     source.ingest(MONDAY, run_id="again")
     assert items(partition(source, "again", MONDAY)) == ["lamp"]
+
+
+def test_a_run_cut_between_landing_and_settling_settles_when_it_is_run_again(source) -> None:
+    write(source, MONDAY, OWN)
+    source.ingest(MONDAY)
+    write(source, TUESDAY, PLAIN[TUESDAY], AFTER)
+    with leased(source.settings, f"ingest {MONDAY}", "another"), pytest.raises(BusyError, match="run another"):
+        source.ingest(TUESDAY, run_id="night")
+    assert record(source, TUESDAY).exists()
+    source.ingest(TUESDAY, run_id="night")
+    assert items(partition(source, "night", MONDAY)) == ["lamp", "cup"]
+
+
+def test_a_withdrawal_cut_before_its_day_was_settled_is_not_forgotten(source) -> None:
+    write(source, MONDAY, OWN)
+    source.ingest(MONDAY)
+    write(source, TUESDAY, PLAIN[TUESDAY], AFTER)
+    write(source, WEDNESDAY, PLAIN[WEDNESDAY], BEFORE)
+    source.ingest(f"{TUESDAY}..{WEDNESDAY}", run_id="first")
+    write(source, TUESDAY, PLAIN[TUESDAY])
+    with leased(source.settings, f"ingest {MONDAY}", "another"), pytest.raises(BusyError):
+        source.ingest(TUESDAY, run_id="corrected")
+    # What the new file says of Monday is nothing at all; the record still names the day.
+    source.ingest(TUESDAY, run_id="corrected")
+    assert items(partition(source, "corrected", MONDAY)) == ["mug", "lamp"]
