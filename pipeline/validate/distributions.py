@@ -37,7 +37,7 @@ Kept = dict[date, tuple[Hours, dict[str, dict[str, Bins]]]]
 
 
 def distributions_of(engine: Engine, tables: Mapping[str, ir.Table], timezone: str, days: Sequence[date]) -> Kept:
-    """Returns, of each day, events and visitors by whole hours since midnight, and the bins of every table and column."""
+    """Returns, of each day, events and visitors by hours since midnight, and the bins of every column."""
     cube = engine.keep(CUBE, _cube(tables["events"]))
     counts = {column: _marginal(engine, cube, column) for column in COLUMNS}
     category, catalogue = _categories(engine, tables["catalogue"])
@@ -115,7 +115,7 @@ def _categories(engine: Engine, catalogue: ir.Table) -> tuple[Counts, Counts]:
 
 
 def clock_hours(day: date, timezone: str) -> list[int]:
-    """Returns what a clock on the shop's wall shows in each hour since midnight: 2 twice, or never, as clocks change."""
+    """Returns what a clock on the shop's wall shows in each hour since midnight: 2 twice, or never, at a change."""
     begin, end = end_of_day(day - timedelta(days=1), timezone), end_of_day(day, timezone)
     hours = round((end - begin).total_seconds() / 3600)
     zone = ZoneInfo(timezone)

@@ -7,7 +7,7 @@ from math import log, log2
 from statistics import median
 
 PSEUDO_COUNT = 0.5
-"""Added to every bin of both sides (Jeffreys' prior), so that an empty bin gives a large figure, not an infinite one."""
+"""Added to every bin of both sides (Jeffreys' prior), so that an empty bin makes a figure large, not infinite."""
 
 
 def pooled(days: Sequence[Mapping[str, int]]) -> dict[str, float]:
@@ -28,9 +28,9 @@ def pooled(days: Sequence[Mapping[str, int]]) -> dict[str, float]:
 def psi(today: Mapping[str, int], trailing: Mapping[str, float]) -> float:
     """Returns the population stability index, 0 where both agree: sum over bins of (p - q) ln(p / q).
 
-    p are today's shares, q the trailing ones, both smoothed by `PSEUDO_COUNT` a bin. Without any drift its mean is about
-    (bins - 1) (1 / n + 1 / m) with n and m the rows on either side, so a small sample must not be judged; common
-    readings are stable below 0.1 and shifted above 0.25.
+    p are today's shares, q the trailing ones, both smoothed by `PSEUDO_COUNT` a bin. Without any drift its mean
+    is about (bins - 1) (1 / n + 1 / m) with n and m the rows on either side, so a small sample must not be judged;
+    common readings are stable below 0.1 and shifted above 0.25.
 
     Source: Siddiqi, Credit Risk Scorecards, 2006; mean under no drift: Yurdakul and Naranjo, Statistical properties of
         the population stability index, Journal of Risk Model Validation 14 (2020).

@@ -10,7 +10,7 @@ from pipeline.validate.bins import in_order
 from pipeline.validate.drift import pooled, psi
 from pipeline.validate.summary import Bins, Summary
 
-WIDTH, HEIGHT, BOTTOM, TOP, LEFT = 340, 160, 52, 8, 30
+WIDTH, HEIGHT, BOTTOM, TOP, LEFT = 340, 166, 58, 8, 30
 MOST_BINS = 24
 
 

@@ -44,14 +44,9 @@ class Trail:
 
     def known(self) -> dict[date, Summary]:
         """Returns what the verdicts of these days keep of them."""
-        kept: dict[str, dict[date, Summary]] = {}
-        found = {}
-        for day, record in self._open():
-            key = record["validated_by"]
-            summary = kept.setdefault(key, self._kept_by(key)).get(day)
-            if summary:
-                found[day] = summary
-        return found
+        verdicts = {record["validated_by"] for _, record in self._open()}
+        kept = {key: self._kept_by(key) for key in verdicts}
+        return {day: kept[key][day] for day, record in self._open() if day in kept[key := record["validated_by"]]}
 
     def unknown(self, known: Iterable[date]) -> list[Day]:
         """Returns the open days nothing is kept of, to be summed up from their partitions."""

@@ -47,8 +47,8 @@ def expect(trailing: Mapping[date, int], day: date) -> Expected:
     """Returns what to expect of a day.
 
     A multiplicative model, taken apart in logarithms and by medians, so that a bad trailing day moves nothing:
-    y_d = ln rows_d; the first level is the median of y; the effect of weekday w is the median of y_d less that level over
-    its n_w days, shrunk by n_w / (n_w + 2); the level is the median of y_d less its weekday's effect. Expected is
+    y_d = ln rows_d; the first level is the median of y; the effect of weekday w is the median of y_d less that level
+    over its n_w days, shrunk by n_w / (n_w + 2); the level is the median of y_d less its weekday's effect. Expected is
     exp(level + effect). The shrinkage is the posterior mean of a normal effect whose variance is half the noise's.
     The spread is the residuals' median absolute deviation as a standard deviation, at least 0.05, with Poisson's
     1 / rows added to its square, widened by sqrt(1 + 1 / n + 1 / (n_w + 2)) for what is not known of level and effect.

@@ -147,7 +147,7 @@ def test_volume_is_held_against_the_days_published_before(settings: Settings) ->
     step.run(settings, history)
     run = open_run(settings, "2024-03-04")
     ingest(run, "2024-03-04", views("2024-03-04", 4))
-    # None of the three is a Monday, and what their weekdays are credited with moves each towards the middle one, ln 100:
+    # None of the three is a Monday, and what their weekdays are credited with moves each towards the middle, ln 100:
     # 100 is expected, and 4 of 100 is 0.04.
     with pytest.raises(DataError, match=r"observed 0.04, expected at least 0.05 of the 100 events to expect"):
         step.run(settings, run)

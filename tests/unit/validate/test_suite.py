@@ -179,7 +179,7 @@ BAD_SUITES = {
     "- {name: a, metric: rows, column: '*', at_least: $validate.rows, severity: fail, says: s}": "no setting valid",
     "- {name: a, metric: rows, colum: '*', at_least: 1, severity: fail, says: s}": "colum",
     "- &r {name: a, metric: rows, column: '*', at_least: 1, severity: fail, says: s}\n- *r": "two rules are called a",
-    "- {name: a, metric: nulls, column: prise, at_most: 1, severity: fail, says: s}": "no column 'prise'; known is price",
+    "- {name: a, metric: nulls, column: prise, at_most: 1, severity: fail, says: s}": "no column 'prise'; known is",
     "- {name: a, metric: psi, column: user_id, at_most: 1, severity: fail, says: s}": "psi has no column 'user_id'",
     "- {name: a, metric: outside_set, column: query, at_most: 1, severity: fail, says: s}": "outside_set needs values",
     "- {name: a, metric: outside_range, column: price, at_most: 1, severity: fail, says: s}": "needs lowest or highest",
