@@ -15,8 +15,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.artifacts import Artifact, write_beside
-from pipeline.core.errors import DataError, UnavailableError, UsageError
+from pipeline.core.artifacts import MANIFEST, Artifact, write_beside
+from pipeline.core.errors import DataError, UnavailableError
 from pipeline.core.locks import only_one
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
@@ -25,8 +25,9 @@ from pipeline.ingest.people import key_id, previous_keys
 from pipeline.ingest.traces import Person
 from pipeline.store.erasures import DONE, Erasure, Erasures
 from pipeline.store.leases import leased
-from pipeline.store.lineage import artifacts_of, drop, made_from
+from pipeline.store.lineage import DERIVED, artifacts_of, drop, made_from, stage_of
 from pipeline.store.partitions import STAGE, Partitions, Record
+from pipeline.store.shared import open_shared
 from pipeline.store.sweep import Found, Swept, any_of, sweep, words_in
 
 LEDGER = "ledger.sqlite"
@@ -71,9 +72,8 @@ class Forgetting:
     """One person's erasure from one store."""
 
     def __init__(self, settings: Settings, names: Sequence[str]) -> None:
-        if settings.store.shared:
-            raise UsageError("forget works on a store below store.root; unset store.shared, or forget where it lies.")
         self.settings, self.names = settings, frozenset(names)
+        self.shared = open_shared(settings)
         self.root = settings.store.root.resolve()
         self.layout = Layout(self.root)
         self.erasures = Erasures.open(settings)
@@ -86,6 +86,7 @@ class Forgetting:
             UnavailableError: MLflow does not answer; everything else is removed by then.
         """
         with self._nobody_trains():
+            self._mirror()
             erasure = self._begun(by, reason)
             person = Person(frozenset(erasure.person), frozenset(erasure.sessions))
             affected = self._planned(erasure, person)
@@ -116,6 +117,14 @@ class Forgetting:
             for lock in sorted((self.root / "checkpoints").glob("*.lock")):
                 held.enter_context(only_one(lock, f"Training {lock.stem}", "forget"))
             yield
+
+    def _mirror(self) -> None:
+        """Brings everything machines share under the root, where it is looked through."""
+        for stage in (STAGE, *DERIVED) if self.shared else ():
+            for key in self.shared.keys(stage):
+                final = self.layout.artifact(stage, key)
+                if not (final / MANIFEST).exists():
+                    self.shared.fetch(stage, final)
 
     def _begun(self, by: str, reason: str) -> Erasure:
         stored = artifacts_of(self.root, STAGE)
@@ -153,6 +162,7 @@ class Forgetting:
         """Puts artifacts without the person in force for one day, then drops the old ones."""
         with leased(self.settings, f"{STAGE} {day}", holder):
             # Looked for again under the lease: a run may have landed the day meanwhile, begun before the erasure was.
+            self._mirror_day(day)
             held = [a for a in artifacts_of(self.root, STAGE) if a.json("counts.json")["day"] == str(day)]
             held = [artifact for artifact in held if traces.count(artifact, person)]
             own = self._own_events(day, person)
@@ -161,11 +171,19 @@ class Forgetting:
                 sources = artifact.json("counts.json")["late"]["from"]
                 late = {event: source for event, source in routed.items() if source in sources and event not in own}
                 fresh[artifact.key] = removal.without(artifact, person, self.settings.shop.timezone, late)
+                if self.shared:
+                    self.shared.push(STAGE, fresh[artifact.key].path)
             for kind in ("landed", "published"):
                 self._switch(Partitions.open(self.settings, kind), day, fresh, holder)
             self._refer(fresh)
             for artifact in held:
-                drop(artifact)
+                self._remove(artifact)
+
+    def _mirror_day(self, day: date) -> None:
+        for kind in ("landed", "published"):
+            records = Partitions.open(self.settings, kind)
+            if record := records.read(day):
+                records.artifact(record)
 
     def _own_events(self, day: date, person: Person) -> set[str]:
         landed = Partitions.open(self.settings, "landed")
@@ -191,10 +209,15 @@ class Forgetting:
     def _drop(self, affected: Affected) -> None:
         for stage, keys in affected.derived.items():
             for key in keys:
-                drop(Artifact(self.layout.artifact(stage, key)))
+                self._remove(Artifact(self.layout.artifact(stage, key)))
         if affected.derived.get("prepare"):
             for folder in (self.root / "checkpoints").glob("*/"):
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _remove(self, artifact: Artifact) -> None:
+        if self.shared:
+            self.shared.remove(stage_of(artifact), artifact.key)
+        drop(artifact)
 
     def _clean_what_is_left(self, person: Person) -> int:
         """Drops what a killed step left beside its place, and the person's rows of tables; returns how many files."""

@@ -35,6 +35,11 @@ class SharedStore:
     def at(self, stage: str, key: str) -> Address:
         return self.address / f"store/{stage}/{key}"
 
+    def keys(self, stage: str) -> list[str]:
+        """Returns the keys of every whole artifact of a stage."""
+        found = (each.address.key for each in self.objects.list(self.address / f"store/{stage}/"))
+        return sorted(key.split("/")[-2] for key in found if key.endswith(f"/{MANIFEST}"))
+
     def fetch(self, stage: str, final: Path) -> bool:
         """Copies an artifact to its place under the root, every byte checked; False where the store has none.
 
