@@ -93,9 +93,10 @@ def _event_types(sample: Sample) -> list[Sequence[Any]]:
     """Returns a row a word of the log and what it became; words that became nothing come first."""
     types, judged = sample.profile.events.event_type, sample.judged
     word = judged[f"raw_{types.column}"] if types.column else ibis.literal("(by rules)")
+    excluded = ibis.ifelse(judged.outcome == "excluded", "excluded: " + judged.rule, ibis.null("string"))
     counted = (
         judged.filter(judged.torn.isnull())
-        .select(word=word, became=judged.event_type)
+        .select(word=word, became=ibis.coalesce(judged.event_type, excluded))
         .group_by("word", "became")
         .agg(rows=lambda t: t.count())
     )

@@ -93,3 +93,15 @@ def check_command(
 
     settings = settings_module.load(set_ or [])
     print(check(file, profile, settings, rows, parse_day(day) if day else None))
+
+
+@profiles.command("draft")
+def draft_command(
+    file: Annotated[str, typer.Argument(help="One file of logs, or an s3:// address.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting.")] = None,
+) -> None:
+    """Prints a first profile for a file, every guess marked; `profile check` then shows what is wrong with it."""
+    from pipeline.core import settings as settings_module
+    from pipeline.ingest.drafting import draft
+
+    print(draft(file, settings_module.load(set_ or [])), end="")

@@ -138,7 +138,7 @@ def _words(sample: Sample) -> Iterator[str]:
         return
     said = judged[f"raw_{types.column}"]
     known = set(types.values)
-    for word, rows in sample.most_common(said, judged.event_type.isnull() & judged.torn.isnull(), 5):
+    for word, rows in sample.most_common(said, judged.rule == "unknown_type", 5):
         near = nearest(word.lower(), [name.lower() for name in known])
         meant = near if "did you mean" in near else "; map it, or exclude it."
         yield f"{types.column} says {shown(word)!r} in {rows:,} rows and the profile does not know it{meant}"
@@ -171,10 +171,16 @@ def _days(sample: Sample) -> Iterator[str]:
         return
     timed = sum(sample.days.values())
     elsewhere = sum(rows for day, rows in sample.days.items() if str(day) != sample.asked)
-    if elsewhere > FEW * timed:
+    zone, shop = sample.profile.events.time.zone, sample.settings.shop.timezone
+    if elsewhere and zone != shop:
         yield (
-            f"{elsewhere / timed:.0%} of the rows belong to another day than {sample.asked}: is time.zone right, "
-            f"is shop.timezone, or does a file cover more than a day (file_covers)?"
+            f"{elsewhere:,} rows belong to another day than {sample.asked}: shop.timezone, whose midnight parts days, "
+            f"is {shop}, and time.zone is {zone}."
+        )
+    elif elsewhere > FEW * timed:
+        yield (
+            f"{elsewhere / timed:.0%} of the rows belong to another day than {sample.asked}: is time.zone right, is "
+            f"shop.timezone, or does a file cover more than a day (file_covers)?"
         )
 
 

@@ -25,26 +25,27 @@ def report(source, monkeypatch: pytest.MonkeyPatch):
     return make
 
 
-def line_of(report: str, word: str) -> list[str]:
-    """Returns the cells of the one line that begins with a word."""
-    (line,) = [line for line in report.splitlines() if line.strip().startswith(word)]
-    return re.split(r"\s{2,}", line.strip())
+def line_of(report: str, *first: str) -> list[str]:
+    """Returns the cells of the one line that begins with these cells."""
+    lines = [re.split(r"\s{2,}", line.strip()) for line in report.splitlines()]
+    (found,) = [cells for cells in lines if tuple(cells[: len(first)]) == first]
+    return found
 
 
 def test_every_column_says_where_it_comes_from_and_what_it_holds(report) -> None:
     text = report(GOOD.format(1, "anna", 1), GOOD.format(2, "bob", 2).replace("9.50", "12"), GOOD.format(3, "anna", 1))
     assert "the first 3 rows, judged as rows of 2026-01-05" in text
-    assert line_of(text, "item_id") == ["item_id", "sku", "100.0%", "1", "lamp"]
-    assert line_of(text, "price") == ["price", "cost", "100.0%", "2", "9.50 … 12.00", "9.50, 12.00"]
-    assert line_of(text, "event_time")[4] == "2026-01-05 10:01:00 … 2026-01-05 10:03:00"
-    assert line_of(text, "query") == ["query", "words", "0.0%"]
+    assert line_of(text, "item_id") == ["item_id", "sku", "100.0%", "0", "1", "lamp"]
+    assert line_of(text, "price") == ["price", "cost", "100.0%", "0", "2", "9.50 … 12.00", "9.50, 12.00"]
+    assert line_of(text, "event_time")[5] == "2026-01-05 10:01:00 … 2026-01-05 10:03:00"
+    assert line_of(text, "query") == ["query", "words", "0.0%", "3"]
     assert line_of(text, "clean") == ["clean", "3", "100.0%"]
     assert line_of(text, "seen") == ["seen", "3", "view"]
 
 
 def test_people_are_counted_and_never_shown(report) -> None:
     text = report(GOOD.format(1, "Anna-77", 1), GOOD.format(2, "Anna-77", 1), GOOD.format(3, "Ännie-8", 2))
-    assert line_of(text, "user_id") == ["user_id", "who", "100.0%", "2", "hidden; most look like aaaa-99"]
+    assert line_of(text, "user_id") == ["user_id", "who", "100.0%", "0", "2", "hidden; most look like aaaa-99"]
     assert not re.search("anna|ännie|v1", text, re.IGNORECASE)
 
 
@@ -61,18 +62,18 @@ def test_what_each_rule_takes_is_told_with_the_first_places(report) -> None:
     text = report(good, good, *bad, "2026-01-05T11:00:00Z,,,seen,lamp,,1.00,", "2026-01-05T11:00:00Z")
     assert line_of(text, "clean")[1:3] == ["1", "12.5%"]
     # The header takes 42 bytes and a row 46: the rows of bad begin at 134, 180, 226, …
-    assert line_of(text, "quarantined  unknown_type")[:5] == [
+    assert line_of(text, "quarantined", "unknown_type")[:5] == [
         "quarantined",
         "unknown_type",
         "4",
         "50.0%",
         "row 3 (byte 134), row 4 (byte 180), row 5 (byte 226)",
     ]
-    assert line_of(text, "duplicate  exact_duplicate")[2] == "1"
-    assert line_of(text, "quarantined  no_person")[2] == "1"
-    assert line_of(text, "quarantined  torn")[2] == "1"
+    assert line_of(text, "duplicate", "exact_duplicate")[2] == "1"
+    assert line_of(text, "quarantined", "no_person")[2] == "1"
+    assert line_of(text, "quarantined", "torn")[2] == "1"
     assert line_of(text, "Seen") == ["Seen", "4", "nothing: not in the profile"]
-    assert "what says 'Seen' in 4 rows and the profile does not know it; did you mean seen." in text
+    assert "what says 'Seen' in 4 rows and the profile does not know it; did you mean seen?" in text
 
 
 def test_only_the_first_rows_are_read(report) -> None:
@@ -164,3 +165,20 @@ HEADER_WITHOUT_WHAT = "when,who,visit,sku,words,cost,pieces"
 def test_checking_leaves_nothing_behind(source, report) -> None:
     report(GOOD.format(1, "anna", 1))
     assert not source.settings.store.root.exists()
+
+
+def test_the_zone_of_the_shop_and_that_of_the_log_may_part_days_differently(own_profile, report) -> None:
+    own_profile("  event_type:", "  time: {zone: Europe/Berlin}\n  event_type:")
+    # Half past midnight in Berlin is half past eleven of the day before in UTC.
+    text = report("2026-01-05 00:30:00,anna,v1,seen,lamp,,1.00,", "2026-01-05 12:00:00,anna,v1,seen,lamp,,1.00,")
+    assert (
+        "- 1 rows belong to another day than 2026-01-05: shop.timezone, whose midnight parts days, is UTC, and time.zone "
+        "is Europe/Berlin." in text.splitlines()
+    )
+
+
+def test_a_word_that_the_profile_excludes_is_told_as_excluded(own_profile, report) -> None:
+    own_profile("  exclude:", "  exclude:\n    - {name: wish_list, column: what, matches: '^wished$'}")
+    text = report(GOOD.format(1, "anna", 1).replace("seen", "wished"))
+    assert line_of(text, "wished") == ["wished", "1", "excluded: wish_list"]
+    assert "'wished'" not in text
