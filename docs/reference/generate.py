@@ -5,6 +5,7 @@ A test fails when a page is not what this makes.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import typer  # noqa: E402
 
 from pipeline.cli import app  # noqa: E402
 from pipeline.core.settings import ENVIRONMENT_PREFIX, sections  # noqa: E402
+from pipeline.ingest.profile import Exclusion, load_profile  # noqa: E402
+from pipeline.ingest.rules import rules_of  # noqa: E402
 from pipeline.steps import STEPS  # noqa: E402
 
 MADE = "<!-- Made by `make docs`; edit the code it is made from. -->"
@@ -22,7 +25,12 @@ MADE = "<!-- Made by `make docs`; edit the code it is made from. -->"
 
 def pages() -> dict[str, str]:
     """Returns every generated page by file name."""
-    return {"settings.md": settings_page(), "commands.md": commands_page(), "steps.md": steps_page()}
+    return {
+        "settings.md": settings_page(),
+        "commands.md": commands_page(),
+        "steps.md": steps_page(),
+        "rules.md": rules_page(),
+    }
 
 
 def steps_page() -> str:
@@ -60,12 +68,20 @@ def _written(value: object) -> str:
 def commands_page() -> str:
     """One section a command, with its options."""
     lines = ["# Commands", "", MADE, "", "All are called as `python -m pipeline COMMAND`.", ""]
-    group = typer.main.get_command(app)
-    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+    for name, command in sorted(commands().items()):
         lines += [f"## {name}", "", " ".join((command.help or "").split()), ""]
         rows = [_option(p) for p in command.params if not getattr(p, "hidden", False) and p.name != "help"]
         lines += ["| option | meaning |", "|---|---|", *rows, ""] if rows else []
     return "\n".join(lines)
+
+
+def commands() -> dict[str, object]:
+    """Returns every command by the words that call it; those of a group after the group's name."""
+    found: dict[str, object] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        below = getattr(command, "commands", None)
+        found |= {f"{name} {word}": each for word, each in below.items()} if below else {name: command}
+    return found
 
 
 def _option(parameter: object) -> str:
@@ -74,6 +90,58 @@ def _option(parameter: object) -> str:
         names = f"`{parameter.name.upper()}`"  # type: ignore[attr-defined]
     must = " (required)" if parameter.required else ""  # type: ignore[attr-defined]
     return f"| {names} | {getattr(parameter, 'help', '') or ''}{must} |"
+
+
+def rules_page() -> str:
+    """One row a rule, in the order they are tried."""
+    profile = load_profile("generated")
+    own = Exclusion(name="own", column="column", matches="pattern")
+    events = profile.events.model_copy(update={"exclude": (own,)})
+    rows = []
+    for n, rule in enumerate(rules_of(profile.model_copy(update={"events": events})), 1):
+        name = "entries of the profile's `events.exclude`" if rule.name == own.name else f"`{rule.name}`"
+        doc = "One of its columns matches the entry's pattern." if rule.name == own.name else rule.doc
+        rows.append(f"| {n} | {name} | {rule.outcome} | {doc} | {_settings_of(doc)} |")
+    head = ["| order | rule | the row becomes | when | settings, with their defaults |", "|---:|---|---|---|---|"]
+    return "\n".join(["# What becomes of a row", "", MADE, "", RULES_HEAD, *head, *rows, "", RULES_FOOT])
+
+
+def _settings_of(doc: str) -> str:
+    """Returns the settings a rule's line names, with their defaults."""
+    known = sections()
+    named = dict.fromkeys(re.findall(r"`([a-z]+)\.([a-z_]+)`", doc))
+    fields = [(s, f, known[s].model_fields.get(f)) for s, f in named if s in known]
+    return ", ".join(f"`{s}.{f}` = {_written(info.default)}" for s, f, info in fields if info)
+
+
+RULES_HEAD = """\
+Each row of a day's files ends in exactly one place, and the sum is checked for every day:
+`rows = clean + quarantined + duplicate + robot + excluded + routed`. Rules are tried in this order; the first that
+takes a row decides. `python -m pipeline counts --run RUN` says how many rows each took, `quarantine` shows the refused.
+"""
+
+RULES_FOOT = """\
+## What a profile adds
+
+- `events.exclude` names rows that are no behaviour towards goods, such as postage or stock movements. Each entry is
+  a rule of its own name, counted apart: `{name: no_goods, column: sku,
+  matches: "^(POST|GIFTWRAP)$"}` takes the rows whose `sku` matches and counts them as `no_goods`.
+- `events.test_accounts` names people who are no customers, by patterns on columns that name people. They are looked
+  at before ids become pseudonyms, and such columns are never written down.
+- `events.judge_robots: false` leaves the rules of the outcome `robot` out, where a session has no pace.
+- `events.time.stated_offset: must_match` refuses times that state another offset than `events.time.zone` has.
+- `calendar.opened` is the shop's first day; older rows are refused.
+- `events.event_type` decides what is an unknown type; `columns` and `replace` what is an id, a price or a number.
+
+## What becomes of refused rows
+
+A day more of whose rows are refused than the budget allows (`ingest.quarantine_fail_share`, `ingest.rule_fail_share`)
+fails, and the message names the worst rule and its first row; `ingest.quarantine_warn_share` and
+`ingest.rule_warn_share` warn. `quarantine.parquet` holds the rule, the source file, the byte offset in the
+decompressed file, the row number and the row with its person columns pseudonymised. Of a torn row only what tore it
+is kept, since a person's name may stand in any place. After a fix of the file, the profile or a limit, `python -m
+pipeline replay` reads the days that hold refused rows again.
+"""
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from pipeline.core.step import Report, write_result
 from pipeline.steps import BY_NAME, STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
 def _generator():
@@ -25,6 +24,10 @@ def _generator():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+COMMANDS = _generator().commands()
+GROUPS = {name: group for name, group in typer.main.get_command(app).commands.items() if hasattr(group, "commands")}
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
@@ -50,13 +53,19 @@ def test_every_command_and_option_has_help(name: str) -> None:
     assert [p.name for p in command.params if p.param_type_name == "option" and not p.help and p.name != "help"] == []
 
 
+def test_a_group_of_commands_has_help_and_its_commands_are_in_the_docs() -> None:
+    assert {name: group.help for name, group in GROUPS.items() if not group.help} == {}
+    assert {f"{name} {word}" for name, group in GROUPS.items() for word in group.commands} <= set(COMMANDS)
+    assert "profile check" in COMMANDS
+
+
 @pytest.mark.parametrize("name", sorted(sections()))
 def test_every_setting_is_described_with_a_sentence(name: str) -> None:
     fields = sections()[name].model_fields
     assert [field for field, info in fields.items() if not (info.description or "").endswith(".")] == []
 
 
-@pytest.mark.parametrize("page", ["settings.md", "commands.md", "steps.md"])
+@pytest.mark.parametrize("page", ["settings.md", "commands.md", "steps.md", "rules.md"])
 def test_the_reference_pages_are_what_the_code_says(page: str) -> None:
     assert (ROOT / "docs" / "reference" / page).read_text() == _generator().pages()[page], "run `make docs`"
 
