@@ -27,7 +27,10 @@ OUTCOMES: tuple[Outcome, ...] = ("clean", "quarantined", "duplicate", "robot", "
 PLACE = {"source_file": "string", "row_number": "int64"}
 """What tells one row of a day from all others."""
 SAME = tuple(name for name in EVENT if name not in ("event_id", "event_time"))
-"""Columns that two rows share when both may tell of the same event; `echo` is a hash of them."""
+"""Columns that two rows share when both may tell of the same event; `echo` is a hash of them.
+
+`trail` is a hash of the session, or of the user where there is none.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Rule:
         doc: one line for the documentation.
         when: the rows concerned, each told by itself, from the columns of `canonical` and `asked`.
         among: the rows concerned, found by comparing those that no earlier rule took, with their `PLACE`.
+        of: the rows that can be concerned at all, a name in `CANDIDATES`, or all that are `typed`.
         asked_for: whether the settings ask for an `among` rule at all.
     """
 
@@ -58,6 +62,7 @@ class Rule:
     doc: str
     when: Callable[[ir.Table, Given], ir.BooleanValue] | None = None
     among: Callable[[ir.Table, Given], ir.Table] | None = None
+    of: str = "typed"
     asked_for: Callable[[Given], bool] = _always
 
 
@@ -66,18 +71,22 @@ def _erased(free: ir.Table, _: Given) -> ir.Table:
     people, sessions = (erased.filter(erased[n].notnull()).select(n).distinct() for n in ("person", "session"))
     nameless = free.filter(free.user_id.isnull())
     by_user = free.semi_join(people, free.user_id == people.person)
+    # A session the ledger does not know yet: the person came back after they were forgotten.
+    seen = by_user.filter(by_user.session_id.notnull()).select(session=by_user.session_id)
+    sessions = sessions.union(seen).distinct()
     return by_user.select(*PLACE).union(
         nameless.semi_join(sessions, nameless.session_id == sessions.session).select(*PLACE)
     )
 
 
+def _alike(rows: ir.Table, _: Given) -> ir.Table:
+    seen = rows.group_by("echo").agg(rows=rows.count())
+    return rows.semi_join(seen.filter(seen.rows > 1), "echo")
+
+
 def _repeated(free: ir.Table, given: Given) -> ir.Table:
-    alike = free.group_by("echo", "event_time").agg(rows=free.count())
-    alike = alike.filter(alike.rows > 1)
-    same_time = free.event_time.identical_to(alike.event_time)
-    places = free.semi_join(alike, [free.echo == alike.echo, same_time]).select(*PLACE)
     raw = raw_table(given.profile)
-    rows = raw.semi_join(places, list(PLACE))
+    rows = raw.semi_join(free.select(*PLACE), list(PLACE))
     columns = dict.fromkeys([*raw_columns(given.profile).values(), "user_id", "session_id"])
     window = ibis.window(group_by=[rows[n] for n in columns], order_by=[rows[n] for n in PLACE])
     numbered = rows.mutate(nth=ibis.row_number().over(window))
@@ -85,50 +94,50 @@ def _repeated(free: ir.Table, given: Given) -> ir.Table:
 
 
 def _echoed(free: ir.Table, given: Given) -> ir.Table:
-    alike = free.group_by("echo").agg(rows=free.count())
-    rows = free.semi_join(alike.filter(alike.rows > 1), "echo")
-    order = [rows.event_time, *(rows[n] for n in PLACE)]
-    before = rows.event_time.lag().over(ibis.window(group_by=[rows[n] for n in SAME], order_by=order))
-    timed = rows.mutate(at=micros_of(rows.event_time), before=micros_of(before))
+    order = [free.event_time, *(free[n] for n in PLACE)]
+    before = free.event_time.lag().over(ibis.window(group_by=[free[n] for n in SAME], order_by=order))
+    timed = free.mutate(at=micros_of(free.event_time), before=micros_of(before))
     return timed.filter(timed["at"] - timed.before <= given.limits.duplicate_window_seconds * SECOND)
 
 
-def _acts(free: ir.Table) -> ir.Table:
-    """Returns what somebody did, with the session it was done in; being shown something is no act."""
-    acts = free.filter(free.event_type != "impression")
-    return acts.mutate(actor=ibis.coalesce(acts.session_id, acts.user_id))
+def _acts(rows: ir.Table) -> ir.Table:
+    """Returns what somebody did; being shown something is no act."""
+    return rows.filter(rows.event_type != "impression")
 
 
-def _of_actors(free: ir.Table, actors: ir.Table) -> ir.Table:
-    named = free.mutate(actor=ibis.coalesce(free.session_id, free.user_id))
-    return named.semi_join(actors, "actor")
+def _busy(rows: ir.Table, given: Given) -> ir.Table:
+    counted = _acts(rows).group_by("trail").agg(acts=lambda acts: acts.count())
+    return rows.semi_join(counted.filter(counted.acts >= given.limits.robot_min_events), "trail")
+
+
+def _with_actor(rows: ir.Table) -> ir.Table:
+    return rows.mutate(actor=ibis.coalesce(rows.session_id, rows.user_id))
 
 
 def _too_fast(free: ir.Table, given: Given) -> ir.Table:
-    acts = _acts(free)
+    rows = _with_actor(free)
+    acts = _acts(rows)
     seconds = acts.event_time.epoch_seconds()
     paces = acts.group_by("actor").agg(acts=acts.count(), first=seconds.min(), last=seconds.max())
     span = ibis.greatest(paces["last"] - paces["first"], 1)
-    rate = given.limits.robot_events_per_minute
-    return _of_actors(
-        free, paces.filter((paces.acts >= given.limits.robot_min_events) & (paces.acts * 60 > rate * span))
-    )
+    fast = paces.acts * 60 > given.limits.robot_events_per_minute * span
+    return rows.semi_join(paces.filter((paces.acts >= given.limits.robot_min_events) & fast), "actor")
 
 
 def _too_regular(free: ir.Table, given: Given) -> ir.Table:
     """Sums are whole milliseconds in decimals, so that the order of adding cannot decide on a robot."""
-    acts = _acts(free)
-    counted = acts.group_by("actor").agg(acts=acts.count())
-    acts = acts.semi_join(counted.filter(counted.acts >= given.limits.robot_min_events), "actor")
+    rows = _with_actor(free)
+    acts = _acts(rows)
     window = ibis.window(group_by=acts.actor, order_by=[acts.event_time, *(acts[n] for n in PLACE)])
     gap = micros_of(acts.event_time) - micros_of(acts.event_time.lag().over(window))
     gaps = acts.select("actor", gap=(gap / 1000).floor().cast("decimal(18, 0)"))
-    sums = gaps.group_by("actor").agg(gaps=gaps.gap.count(), total=gaps.gap.sum(), squares=(gaps.gap * gaps.gap).sum())
-    gaps_, total, squares = (sums[n].cast("float64") for n in ("gaps", "total", "squares"))
-    limit = given.limits.robot_min_gap_variation
-    return _of_actors(
-        free, sums.filter((total > 0) & (gaps_ * squares - total * total < limit * limit * total * total))
+    sums = gaps.group_by("actor").agg(
+        acts=gaps.count(), gaps=gaps.gap.count(), total=gaps.gap.sum(), squares=(gaps.gap * gaps.gap).sum()
     )
+    count, total, squares = (sums[n].cast("float64") for n in ("gaps", "total", "squares"))
+    limit = given.limits.robot_min_gap_variation
+    regular = (total > 0) & (count * squares - total * total < limit * limit * total * total)
+    return rows.semi_join(sums.filter((sums.acts >= given.limits.robot_min_events) & regular), "actor")
 
 
 def _unknown(free: ir.Table, _: Given) -> ir.Table:
@@ -173,6 +182,8 @@ def _bad_quantity(rows: ir.Table, given: Given) -> ir.BooleanValue:
     return rows.given_quantity & (pieces.isnull() | outside)
 
 
+CANDIDATES = {"alike": _alike, "busy": _busy}
+"""Which rows a costly comparison is made among. Hashes may put too many there, never too few."""
 FIRST_RULES = (
     Rule(
         "torn",
@@ -186,6 +197,7 @@ FIRST_RULES = (
         "duplicate",
         "Equals an earlier row of the day in every column the profile reads.",
         among=_repeated,
+        of="alike",
     ),
     Rule(
         "test_account",
@@ -275,6 +287,7 @@ NEAR_DUPLICATE = Rule(
     "duplicate",
     "The same event, price and quantity included, within `ingest.duplicate_window_seconds` of the one before.",
     among=_echoed,
+    of="alike",
 )
 ROBOTS = (
     Rule(
@@ -282,6 +295,7 @@ ROBOTS = (
         "robot",
         "A session of `ingest.robot_min_events` acts or more at a rate above `ingest.robot_events_per_minute`.",
         among=_too_fast,
+        of="busy",
     ),
     Rule(
         "robot_regularity",
@@ -289,6 +303,7 @@ ROBOTS = (
         "A session of `ingest.robot_min_events` acts or more, not all at one moment, whose gaps' standard deviation is "
         "below `ingest.robot_min_gap_variation` of their mean.",
         among=_too_regular,
+        of="busy",
         asked_for=lambda given: given.limits.robot_min_gap_variation > 0,
     ),
 )

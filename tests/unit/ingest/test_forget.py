@@ -210,6 +210,15 @@ def test_ingesting_the_same_file_again_leaves_the_person_out(shop: Shop) -> None
     assert "forgotten" not in shop.forget()
 
 
+def test_who_comes_back_stays_forgotten_with_the_anonymous_rows_of_their_new_sessions(shop: Shop) -> None:
+    shop.forget()
+    comes_back = ("2026-01-06T11:00:00Z,,v9,seen,lamp,,9.50,", "2026-01-06T11:01:00Z,anna,v9,seen,mug,,3.00,")
+    other = "2026-01-06T11:00:00Z,,v8,seen,lamp,,9.50,"
+    shop.source.write(SECOND_ROWS[1], *comes_back, other, name=f"{SECOND}.csv")
+    shop.night("again")
+    assert (shop.counts(SECOND)["rules"]["erased"], shop.counts(SECOND)["clean"]) == (2, 2)
+
+
 def test_after_a_change_of_the_key_the_person_stays_forgotten(shop: Shop) -> None:
     shop.forget()
     old = shop.settings.secrets.pseudonym_key
