@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipeline.ingest.records import Block
 
 TORN = "no JSON object"
+OPENING, CLOSING = b"{}"
 
 
 class Objects:
@@ -19,22 +20,40 @@ class Objects:
 
     Attributes:
         seen: the columns met so far.
-        known: the names of the objects of the last block.
+        objects: of the last block.
     """
 
     def __init__(self, columns: Sequence[str], encoding: str) -> None:
         self.columns, self.encoding = tuple(columns), encoding
         self.seen: set[str] = set()
-        self.decode = msgspec.json.Decoder().decode
+        decoder = msgspec.json.Decoder()
+        self.decode, self.decode_lines = decoder.decode, decoder.decode_lines
         self.objects: list[dict[str, Any]] = []
 
     def parse(self, block: Block) -> tuple[pa.Table, dict[int, str]]:
         """Returns the rows that can be read, and why the others, by their number in the block, cannot."""
-        parsed = [self._object(block.record(number)) for number in range(len(block))]
+        parsed = self._all_at_once(block)
+        if parsed is None:
+            parsed = [self._object(block.record(number)) for number in range(len(block))]
         torn = {number: TORN for number, value in enumerate(parsed) if value is None}
         self.objects = [value for value in parsed if value is not None]
-        columns = [pa.array(self._texts(name), pa.string()) for name in self.columns]
+        columns = [self._column(name) for name in self.columns]
         return pa.table(columns, names=list(self.columns)), torn
+
+    def _all_at_once(self, block: Block) -> list[dict[str, Any] | None] | None:
+        """Returns the objects of a block whose lines are one each, or None where that is not plain.
+
+        A line that ends an object while another begins the next is no place an object could go on.
+        """
+        bytes_ = block.bytes
+        if (bytes_[block.begins] != OPENING).any() or (bytes_[block.stops - 1] != CLOSING).any():
+            return None
+        try:
+            text = block.data if self.encoding == "utf-8" else block.data.decode(self.encoding).encode()
+            parsed = self.decode_lines(text)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        return parsed if len(parsed) == len(block) else None
 
     def _object(self, record: bytes) -> dict[str, Any] | None:
         try:
@@ -44,14 +63,20 @@ class Objects:
             value = _lenient(record, self.encoding)
         return value if isinstance(value, dict) else None
 
+    def _column(self, name: str) -> pa.StringArray:
+        if name in self.seen and "." not in name:
+            try:
+                return pa.array([value.get(name) for value in self.objects], pa.string())
+            except pa.ArrowException:
+                pass  # Not all values are text.
+        return pa.array(self._texts(name), pa.string())
+
     def _texts(self, name: str) -> list[str | None]:
         """Returns one column; a name with dots reaches into objects unless the object has it whole."""
         values = [value.get(name, _ABSENT) for value in self.objects]
         if "." in name:
-            path = name.split(".")
-            values = [
-                _reach(o, path) if value is _ABSENT else value for o, value in zip(self.objects, values, strict=True)
-            ]
+            path, pairs = name.split("."), zip(self.objects, values, strict=True)
+            values = [_reach(o, path) if value is _ABSENT else value for o, value in pairs]
         if name not in self.seen and any(value is not _ABSENT for value in values):
             self.seen.add(name)
         return [value if isinstance(value, str) else _text(value) for value in values]

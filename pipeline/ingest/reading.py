@@ -111,8 +111,9 @@ def _read_jsonl(stream: BinaryIO, name: str, layout: Layout, columns: tuple[str,
         yield from _placed(block, first, with_nulls(table, layout.null_words), torn)
         first += len(block)
         # A single row may leave a column out; a hundred that all do know none of that name.
-        if len(table) >= 100:
-            _refuse_missing([c for c in columns if c not in objects.seen], objects.known(), name)
+        unseen = [c for c in columns if c not in objects.seen]
+        if unseen and len(table) >= 100:
+            _refuse_missing(unseen, objects.known(), name)
 
 
 def _read_parquet(stream: BinaryIO, name: str, layout: Layout, columns: tuple[str, ...]) -> Iterator[Rows]:
