@@ -51,7 +51,14 @@ class Candidates:
         Who is drawn hangs on the query's own words alone (kind, user, and a search's time and text), so another day's
         log does not reshuffle the draw.
         """
-        chosen = np.lexsort((self.search, self.actor, _ranks(self, log)))[:most]
+        return self._where(np.lexsort((self.search, self.actor, _ranks(self, log)))[:most])
+
+    def in_order(self, log: Log) -> Candidates:
+        """Returns the same in the order of time, actor, kind, text."""
+        text = np.where(self.search >= 0, log.query[self.search], -1)
+        return self._where(np.lexsort((self.search, text, self.search >= 0, self.actor, self.cut_us)))
+
+    def _where(self, chosen: np.ndarray) -> Candidates:
         return Candidates(self.actor[chosen], self.search[chosen], self.cut_us[chosen])
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from pipeline.prepare import arrays
 from pipeline.prepare.candidates import Candidates, Period, find_candidates
 from pipeline.prepare.evidence import Evidence
 
@@ -32,6 +34,30 @@ class EvaluationQuery:
     first_target_us: int
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of the log by the query they are looked at for; those of one query stand together, in order.
+
+    Attributes:
+        rows, query: int64 [rows].
+    """
+
+    rows: np.ndarray
+    query: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> _Rows:
+        return _Rows(self.rows[chosen], self.query[chosen])
+
+    def last(self, most: int, queries: int) -> _Rows:
+        """Keeps the last rows of each query."""
+        ends = np.cumsum(np.bincount(self.query, minlength=queries))
+        return self.where(np.arange(len(self.rows)) >= ends[self.query] - most)
+
+    def items(self, evidence: Evidence) -> np.ndarray:
+        """Returns int64 [rows], a number for query and item together."""
+        return self.query * len(evidence.log.items) + evidence.log.item[self.rows]
+
+
 def draw_queries(
     evidence: Evidence, period: Period, events: int, most: int, among: np.ndarray | None = None
 ) -> list[EvaluationQuery]:
@@ -42,50 +68,81 @@ def draw_queries(
     Args:
         among: int64, ascending: rows that hold all of the period's, where they are known.
     """
-    drawn = find_candidates(evidence, period, among).drawn(evidence.log, most)
+    drawn = find_candidates(evidence, period, among).drawn(evidence.log, most).in_order(evidence.log)
     answers = _answers(evidence, period, drawn, among)
-    columns = (drawn.actor, drawn.search, drawn.cut_us)
-    queries = [
-        _query(evidence, period.end_us, actor, search, cut_us, answers, events)
-        for actor, search, cut_us in zip(*(column.tolist() for column in columns), strict=True)
+    return [
+        query for part in _parts(evidence, drawn) for query in _asked(evidence, period, drawn, part, answers, events)
     ]
-    return sorted(queries, key=lambda q: (q.time_us, q.actor, q.kind, q.text))
 
 
-def _answers(
-    evidence: Evidence, period: Period, drawn: Candidates, among: np.ndarray | None
-) -> Mapping[int, np.ndarray]:
-    """Returns the rows that answer each search drawn, oldest first."""
-    searches = np.unique(drawn.search[drawn.search >= 0])
+def _parts(evidence: Evidence, drawn: Candidates) -> Iterator[slice]:
+    """Parts the queries so that the rows looked at together are no more than fit, however long people's logs are."""
+    lengths = np.diff(evidence.log.offsets)[drawn.actor]
+    part = np.cumsum(lengths) // arrays.ROWS_A_BLOCK
+    begins = [*np.flatnonzero(np.diff(part, prepend=-1)).tolist(), len(drawn)]
+    return (slice(begin, end) for begin, end in pairwise(begins))
+
+
+def _answers(evidence: Evidence, period: Period, drawn: Candidates, among: np.ndarray | None) -> np.ndarray:
+    """Returns the rows that answer the searches drawn, grouped by the search, oldest first."""
     rows = evidence.rows_between(period.start_us, period.end_us, among)
-    rows = rows[np.isin(evidence.answers[rows], searches)]
-    rows = rows[np.lexsort((rows, evidence.log.time_us[rows], evidence.answers[rows]))]
-    ends = np.searchsorted(evidence.answers[rows], searches, side="right")
-    return dict(zip(searches.tolist(), np.split(rows, ends[:-1]), strict=True)) if len(searches) else {}
+    rows = rows[np.isin(evidence.answers[rows], drawn.search[drawn.search >= 0])]
+    rows = rows[evidence.positive(rows) & evidence.standing(rows, period.end_us)]
+    return rows[np.lexsort((rows, evidence.log.time_us[rows], evidence.answers[rows]))]
 
 
-def _query(
-    evidence: Evidence,
-    end_us: int,
-    actor: int,
-    search: int,
-    cut_us: int,
-    answers: Mapping[int, np.ndarray],
-    events: int,
-) -> EvaluationQuery:
-    log, rows = evidence.log, evidence.rows_of(actor)
-    kind, text = ("search", int(log.query[search])) if search >= 0 else ("recommend", -1)
-    after = answers[search] if search >= 0 else rows
-    met = after[evidence.positive(after) & evidence.standing(after, end_us, cut_us)]
-    own = rows[evidence.in_sequences(rows)]
-    history = own[evidence.standing(own, cut_us)]
-    before = own[log.time_us[own] < cut_us]
-    targets = _distinct(log.item[met])
+def _asked(
+    evidence: Evidence, period: Period, drawn: Candidates, part: slice, answers: np.ndarray, events: int
+) -> Iterator[EvaluationQuery]:
+    log, actor, search, cut_us = evidence.log, drawn.actor[part], drawn.search[part], drawn.cut_us[part]
+    size = len(actor)
+    own = _gathered(np.arange(size), log.offsets[actor], log.offsets[actor + 1])
+    own = own.where(evidence.in_sequences(own.rows))
+    time_us, removed_us, own_cut_us = log.time_us[own.rows], evidence.removed.of(own.rows), cut_us[own.query]
+    before = own.where(time_us < own_cut_us)
+    history = own.where((time_us < own_cut_us) & (removed_us >= own_cut_us)).last(events, size)
+    after = (time_us >= own_cut_us) & (time_us < period.end_us) & (removed_us >= period.end_us)
+    met = own.where(after & evidence.positive(own.rows) & (search[own.query] < 0))
+    met = _merged(met, _answering(evidence, answers, search))
+    targets = _first_of_each(met, evidence)
     # An item someone bought and sent back is not new to them, so what was cancelled counts here.
-    new = targets[~np.isin(targets, log.item[before])]
-    return EvaluationQuery(kind, actor, text, cut_us, history[-events:], targets, new, int(log.time_us[met].min()))
+    new = targets.where(~np.isin(targets.items(evidence), before.items(evidence)))
+    firsts_us = np.full(size, np.iinfo(np.int64).max)
+    np.minimum.at(firsts_us, met.query, log.time_us[met.rows])
+    histories = _split(history.rows, history, size)
+    wanted, wanted_new = (_split(log.item[each.rows], each, size) for each in (targets, new))
+    for n in range(size):
+        kind, text = ("search", int(log.query[search[n]])) if search[n] >= 0 else ("recommend", -1)
+        when, first_us = int(cut_us[n]), int(firsts_us[n])
+        yield EvaluationQuery(kind, int(actor[n]), text, when, histories[n], wanted[n], wanted_new[n], first_us)
 
 
-def _distinct(codes: np.ndarray) -> np.ndarray:
-    _, first = np.unique(codes, return_index=True)
-    return codes[np.sort(first)]
+def _gathered(query: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> _Rows:
+    """Lays stretches end to end."""
+    lengths = ends - begins
+    shifts = np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
+    return _Rows(np.arange(len(shifts)) + shifts, np.repeat(query, lengths))
+
+
+def _answering(evidence: Evidence, answers: np.ndarray, search: np.ndarray) -> _Rows:
+    asked = np.flatnonzero(search >= 0)
+    of = evidence.answers[answers]
+    begins, ends = (np.searchsorted(of, search[asked], side) for side in ("left", "right"))
+    places = _gathered(asked, begins, ends)
+    return _Rows(answers[places.rows], places.query)
+
+
+def _merged(some: _Rows, others: _Rows) -> _Rows:
+    query = np.concatenate([some.query, others.query])
+    order = np.argsort(query, kind="stable")
+    return _Rows(np.concatenate([some.rows, others.rows])[order], query[order])
+
+
+def _first_of_each(met: _Rows, evidence: Evidence) -> _Rows:
+    """Keeps the first row of each item of each query."""
+    _, first = np.unique(met.items(evidence), return_index=True)
+    return met.where(np.sort(first))
+
+
+def _split(values: np.ndarray, like: _Rows, queries: int) -> list[np.ndarray]:
+    return np.split(values, np.searchsorted(like.query, np.arange(1, queries)))
