@@ -80,10 +80,13 @@ def _placed(rows: Rows, name: str) -> dict[str, pa.Array]:
 
 def _judged(rows: Rows, profile: Profile) -> dict[str, pa.Array]:
     """Matches patterns here, because some look into columns the engine never sees in the clear."""
+    asked = {rule.column for rule in patterns(profile)}
+    coded = {name: _flat(rows.table.column(name)).dictionary_encode() for name in asked}
     found = {}
     for n, rule in enumerate(patterns(profile)):
-        matched = pc.match_substring_regex(rows.table.column(rule.column), rule.matches)
-        found[f"seen_{n}"] = _flat(pc.fill_null(matched, False))
+        column = coded[rule.column]
+        matched = pc.match_substring_regex(column.dictionary, rule.matches).take(column.indices)
+        found[f"seen_{n}"] = pc.fill_null(matched, False)
     return found
 
 
@@ -91,7 +94,8 @@ def _people(rows: Rows, profile: Profile, pseudonymise: Pseudonymise) -> dict[st
     raw = {name: _flat(rows.table.column(name)) for name in profile.event_columns}
     nobody = pa.nulls(len(rows.torn), pa.string())
     people = {name: getattr(profile.events.columns, name) for name in PEOPLE}
-    named = {n: pseudonymise(cleaned(raw[c.column], c)) if c else nobody for n, c in people.items()}
+    plain = {n: cleaned(raw[c.column], c) if c.replace else raw[c.column] for n, c in people.items() if c}
+    named = {n: pseudonymise(plain[n]) if n in plain else nobody for n in people}
     places = raw_columns(profile)
     shown = {place: raw[name] for name, place in places.items() if place not in named}
     shown |= {places[n]: pseudonymise(raw[n]) for n in profile.person_columns if places[n] not in named}
@@ -99,10 +103,12 @@ def _people(rows: Rows, profile: Profile, pseudonymise: Pseudonymise) -> dict[st
 
 
 def cleaned(values: pa.Array, column: Column) -> pa.Array:
-    """Returns ids with the profile's replacements made; what becomes empty is null."""
+    """Returns values with the profile's replacements made, in each distinct one once; what becomes empty is null."""
+    coded = values.dictionary_encode()
+    distinct = coded.dictionary
     for pattern, replacement in column.replace.items():
-        values = pc.replace_substring_regex(values, pattern, replacement)
-    return pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
+        distinct = pc.replace_substring_regex(distinct, pattern, replacement)
+    return pc.if_else(pc.equal(distinct, ""), pa.scalar(None, pa.string()), distinct).take(coded.indices)
 
 
 def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
