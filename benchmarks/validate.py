@@ -3,11 +3,11 @@
     python -m benchmarks.validate [--rows 1000000 10000000] [--alone 50000000] [--rounds 5] [--scratch FOLDER]
 
 Ours is the real command, its start, Data Docs and page included. The peer reads the day's Parquet files into pandas and
-holds the frame to every rule with Great Expectations' own expectations; what rules ask of the trailing days it works out
-from figures pandas computes, and it writes neither docs nor page. Both find fourteen published days behind the judged
-one. Before anything is measured both judge a good day and a bad one, with faults of every kind planted, and must break
-the same rules of the same columns. `--alone` sizes are measured without the peer, which would need more memory than
-there is.
+holds the frame to every rule with Great Expectations' own expectations; what rules ask of the trailing days it works
+out from figures pandas computes, and it writes neither docs nor page. Both find fourteen published days behind the
+judged one. Before anything is measured both judge a good day and a bad one, with faults of every kind planted, and
+must find the same rules broken on the same columns. `--alone` sizes are measured without the peer, which would need
+more memory than there is.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from pipeline.store.engine import Engine
+from pipeline.core.settings import Settings
+from pipeline.store.engine import Engine, open_engine
 from pipeline.validate.judge import Failure
 from pipeline.validate.measure import Day, Measures, Standpoint, joined
 from pipeline.validate.metrics import METRICS
@@ -33,7 +34,7 @@ class Example:
 
 
 def examples_of(
-    engine: Engine,
+    settings: Settings,
     days: Sequence[Day],
     rules: Sequence[Rule],
     failures: Sequence[Failure],
@@ -51,7 +52,10 @@ def examples_of(
         if place in known and date.fromisoformat(failure.day) in measures.summaries:
             newest[place] = failure
     ranked = sorted(newest.items(), key=lambda entry: entry[1].severity != "fail")
-    return [_example(engine, by_day, known[place], failure, seen_from) for place, failure in ranked[:MOST_RULES]]
+    if not ranked:
+        return []
+    with open_engine(settings) as engine:
+        return [_example(engine, by_day, known[place], failure, seen_from) for place, failure in ranked[:MOST_RULES]]
 
 
 def _example(engine: Engine, days: Mapping[date, Day], rule: Rule, failure: Failure, seen_from: Standpoint) -> Example:

@@ -192,11 +192,12 @@ def joined(engine: Engine, days: Sequence[Day], table: str, seen_from: Standpoin
 def _figures(engine: Engine, rows: ir.Table, rules: Sequence[Rule], table: str) -> dict[date, dict[str, Any]]:
     """Returns what one aggregation says of each day: rows, nulls by column, and every kind of offence."""
     aggregates: dict[str, ir.Value] = {"rows": rows.count()}
-    aggregates |= {f"nulls_{name}": rows[name].isnull().sum() for name in TABLES[table]}
+    aggregates |= {f"present_{name}": rows[name].count() for name in TABLES[table]}
     for number, rule in enumerate(rules):
         if METRICS[rule.metric].kind in ("rows", "share"):
             aggregates[f"offend_{number}"] = offences.offends(rows, rule).sum()
-            aggregates[f"among_{number}"] = offences.spoken_of(rows, rule).sum()
+            if rule.among:
+                aggregates[f"among_{number}"] = offences.spoken_of(rows, rule).sum()
     if table == "events":
         aggregates["age_hours"] = (rows.as_of.max().epoch_seconds() - rows.event_time.max().epoch_seconds()) / 3600
     else:
@@ -212,8 +213,8 @@ def _told(figures: Mapping[str, Any], rules: Sequence[Rule], table: str) -> dict
     for number, rule in enumerate(rules):
         kind = METRICS[rule.metric].kind
         if kind in ("rows", "share"):
-            count, among = (figures.get(f"{name}_{number}") or 0 for name in ("offend", "among"))
-            row[rule.measure] = count / max(among, 1) if kind == "share" else count
+            count, among = figures.get(f"offend_{number}") or 0, figures.get(f"among_{number}", row[f"{table}.rows"])
+            row[rule.measure] = count / max(among or 0, 1) if kind == "share" else count
     for name, column in (("age_hours", "event_time"), ("true_share", "in_stock")):
         if figures.get(name) is not None:
             row[f"{table}.{name}({column})"] = float(figures[name])
@@ -232,7 +233,7 @@ def _count_twins(engine: Engine, rows: ir.Table, rules: Sequence[Rule], found: M
 def _summary(day: Day, figures: Mapping[str, Any], kept: Any, seen_from: Standpoint) -> Summary:
     own = {table: figures[table].get(day.day, {}) for table in TABLES}
     shares = {
-        table: {name: found[f"nulls_{name}"] / found["rows"] for name in TABLES[table]}
+        table: {name: 1 - found[f"present_{name}"] / found["rows"] for name in TABLES[table]}
         for table, found in own.items()
         if found
     }

@@ -20,13 +20,13 @@ SEEN = "validate_seen"
 
 def offends(rows: ir.Table, rule: Rule) -> ir.BooleanValue:
     """Returns, for every row, whether the rule speaks of it and it does not keep the rule; never null."""
-    offence = OFFENCES[METRICS[rule.metric].offence or rule.metric]
-    return spoken_of(rows, rule) & offence(rows, rule).fill_null(False)
+    offence = OFFENCES[METRICS[rule.metric].offence or rule.metric](rows, rule).fill_null(False)
+    return spoken_of(rows, rule) & offence if rule.among else offence
 
 
 def spoken_of(rows: ir.Table, rule: Rule) -> ir.BooleanValue:
     """Returns whether a row is of the event types the rule speaks of."""
-    return rows.event_type.isin(rule.among).fill_null(False) if rule.among else rows.day.notnull()
+    return rows.event_type.isin(rule.among).fill_null(False)
 
 
 def _outside_range(rows: ir.Table, rule: Rule) -> ir.BooleanValue:

@@ -109,9 +109,10 @@ class Night:
                 before |= measure(engine, lacking, (), seen_from).summaries
             measures = measure(engine, self.days, rules, seen_from, self.trail.catalogues)
             _leave_age_to_the_newest(self.days, measures)
-            compared = compare(measures, before, rules, seen_from)
-            failures = judge(measures, compared, rules, folder / SITE, self.run.run_id)
-            examples = examples_of(engine, self.days, rules, failures, seen_from, measures)
+        # The engine is gone before Great Expectations comes: the night needs the memory of one of them, not of both.
+        compared = compare(measures, before, rules, seen_from)
+        failures = judge(measures, compared, rules, folder / SITE, self.run.run_id)
+        examples = examples_of(self.settings, self.days, rules, failures, seen_from, measures)
         verdict = self._verdict(failures, measures, compared)
         (folder / "verdict.json").write_text(json.dumps(verdict, indent=1))
         write_summaries(folder, measures.summaries.values())
