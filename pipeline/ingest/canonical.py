@@ -6,7 +6,7 @@ import ibis
 import ibis.expr.types as ir
 
 from pipeline.ingest import batches
-from pipeline.ingest.profile import DESCRIBED, Column, Profile
+from pipeline.ingest.profile import DESCRIBED, PEOPLE, Column, Profile
 from pipeline.ingest.times import clock, moment_from, number_of
 from pipeline.store.words import micros_of
 
@@ -81,8 +81,11 @@ def _event_type(raw: ir.Table, profile: Profile) -> ir.StringValue:
 def event_id(events: ir.Table) -> ir.StringValue:
     """Says what happened in 32 hex digits, so that the same event found in two files has one id."""
     cents = (ibis.ifelse(events.price.abs() >= 1e12, 0.0, events.price) * 10_000 + 0.5).floor().cast("int64")
+    # Half of a pseudonym's digits tell people apart, and hash in half the time.
+    people = (events[name].left(32) for name in PEOPLE)
     parts = [
-        *(events[name] for name in ("user_id", "session_id", "item_id", "event_type", "query")),
+        *people,
+        *(events[name] for name in ("item_id", "event_type", "query")),
         *(number.cast("string") for number in (micros_of(events.event_time), cents, events.quantity)),
     ]
     return ibis.literal("\x1f").join([part.fill_null("\x1e") for part in parts]).hexdigest("md5")

@@ -13,7 +13,7 @@ from pipeline.core.settings import Ingest
 from pipeline.ingest import batches, catalogue
 from pipeline.ingest.canonical import canonical, event_id, raw_table
 from pipeline.ingest.profile import Profile
-from pipeline.ingest.rules import PLACE, SAME, Given, Rule, rules_of
+from pipeline.ingest.rules import CANDIDATES, PLACE, SAME, Given, Rule, rules_of
 from pipeline.store.engine import Engine
 from pipeline.store.words import hash_of
 
@@ -68,32 +68,36 @@ class Questions:
         alone = [(number, rule.when) for number, rule in enumerate(self.rules) if rule.when]
         branches = [(when(rows, self._given).fill_null(False), ibis.literal(number)) for number, when in alone]
         reason = ibis.cases(*branches, else_=len(self.rules)).cast("int16")
-        rows = rows.mutate(reason=reason, echo=hash_of(*(rows[name] for name in SAME)))
+        trail = hash_of(ibis.coalesce(rows.session_id, rows.user_id))
+        rows = rows.mutate(reason=reason, echo=hash_of(*(rows[name] for name in SAME)), trail=trail)
         described = [name for name in rows.columns if name.startswith("item_") and name != "item_id"]
-        return rows.select(*PLACE, *SAME, "event_time", *described, "echo", "reason")
+        return rows.select(*PLACE, *SAME, "event_time", *described, "echo", "trail", "reason")
 
     def _taken(self) -> Iterator[tuple[str, str]]:
         """Yields what finds the rows of each rule that compares rows, then `taken`, the rows of all of them."""
         comparing = [(n, rule) for n, rule in enumerate(self.rules) if rule.among and rule.asked_for(self._given)]
+        for name in dict.fromkeys(rule.of for _, rule in comparing if rule.of in CANDIDATES):
+            whole = self._table("typed").filter(lambda rows: rows.reason > comparing[0][0])
+            yield name, self._compiled(CANDIDATES[name](whole, self._given))
         for place, (number, rule) in enumerate(comparing):
-            free = self._typed_table().filter(lambda rows, n=number: rows.reason > n)
+            free = self._table(rule.of).filter(lambda rows, n=number: rows.reason > n)
             for _, earlier in comparing[:place]:
                 free = free.anti_join(_places(earlier), list(PLACE))
             yield f"taken_{rule.name}", self._compiled(rule.among(free, self._given).select(*PLACE))
         parts = [_places(rule).mutate(code=ibis.literal(number, "int16")) for number, rule in comparing]
         yield "taken", self._compiled(ibis.union(*parts))
 
-    def _typed_table(self) -> ir.Table:
-        return ibis.table(self._kinds, name="typed")
+    def _table(self, name: str) -> ir.Table:
+        return ibis.table(self._kinds, name=name)
 
     def _judged(self) -> ir.Table:
-        typed, taken = self._typed_table(), ibis.table(PLACE | {"code": "int16"}, name="taken")
+        typed, taken = self._table("typed"), ibis.table(PLACE | {"code": "int16"}, name="taken")
         rows = typed.left_join(taken, list(PLACE))
         rows = rows.mutate(code=ibis.coalesce(rows.code, rows.reason))
         names = [(rows.code == number, ibis.literal(rule.name)) for number, rule in enumerate(self.rules)]
         outcomes = [(rows.code == number, ibis.literal(rule.outcome)) for number, rule in enumerate(self.rules)]
         told = {"rule": ibis.cases(*names, else_=ibis.null("string")), "outcome": ibis.cases(*outcomes, else_="clean")}
-        return rows.select(*(name for name in typed.columns if name not in ("reason", "echo")), **told)
+        return rows.select(*(name for name in typed.columns if name not in ("echo", "trail", "reason")), **told)
 
 
 def _places(rule: Rule) -> ir.Table:

@@ -14,21 +14,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import ibis
 import ibis.expr.types as ir
 
 from pipeline.core.errors import UsageError
-from pipeline.ingest.profile import Times
 from pipeline.store.words import iso_micros, moment_of, said_micros
+
+if TYPE_CHECKING:
+    from pipeline.ingest.profile import Times
 
 SECOND = 1_000_000
 LAST_SECOND = 253_402_300_799
 """The last second of the year 9999."""
 NUMBER = r"^[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?\z"
 """Decimal digits; what engines take besides, such as `nan`, `1_000`, `0x1p3` or `1d`, is no number here."""
-_DATE, _CLOCK = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "([01][0-9]|2[0-3]):[0-5][0-9]"
+_DATE, _CLOCK = "[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}", "([01][0-9]|2[0-3]):[0-5][0-9]"
 _OFFSET = r"(Z|z|UTC|[+-](0[0-9]|1[0-8])(:?[0-5][0-9])?)"
 PLAIN_ISO = rf"^{_DATE}[ T]{_CLOCK}:[0-5][0-9](Z| UTC)?\z"
 ANY_ISO = rf"^{_DATE}([ T]{_CLOCK}(:[0-5][0-9](\.[0-9]{{1,9}})?)?( ?{_OFFSET})?)?\z"
@@ -51,7 +54,7 @@ class Directive:
 
 
 DIRECTIVES = {
-    "Y": Directive("[0-9]{4}", "yyyy"),
+    "Y": Directive("[1-9][0-9]{3}", "yyyy"),
     "y": Directive("[0-9]{2}", "yy"),
     "m": Directive("(0?[1-9]|1[0-2])", "M", "(0[1-9]|1[0-2])", "MM"),
     "d": Directive("(0?[1-9]|[12][0-9]|3[01])", "d", "(0[1-9]|[12][0-9]|3[01])", "dd"),

@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.core.errors import DataError
+from pipeline.core.errors import DataError, UsageError
 from pipeline.core.settings import Settings
 from pipeline.ingest.day import require_equation
+from pipeline.ingest.people import pseudonyms
 from pipeline.ingest.profile import load_profile
 from pipeline.ingest.rules import rules_of
+from pipeline.store.erasures import Erasures
 
+DAY = "2026-01-05"
 CLEAN = "2026-01-05T10:00:00Z,anna,v1,seen,lamp,,9.50,"
 
 
@@ -156,3 +159,105 @@ def test_the_shops_midnight_parts_days(source, settings: Settings) -> None:
     day = source.ingest()
     assert (day.counts["routed"], day.counts["clean"]) == (1, 1)
     assert day.rows("events")[0]["event_time"] == datetime(2026, 1, 5, 5, tzinfo=UTC)
+
+
+def test_rows_from_before_the_shop_opened_are_refused(source, own_profile) -> None:
+    own_profile("  closed_weekdays: [sunday]", "  opened: 2026-01-04")
+    # The shop opened at midnight of 4 January in the profile's zone, which is UTC.
+    source.write(
+        "2026-01-03T23:59:59Z,anna,v1,seen,lamp,,9.50,",
+        "2026-01-04T00:00:00Z,anna,v1,seen,lamp,,9.50,",
+        "2025-11-01T00:00:00Z,anna,v1,seen,lamp,,9.50,",  # too late as well: the earlier rule says why
+    )
+    day = source.ingest()
+    assert (day.counts["routed"], day.rules) == (1, {"before_shop": 2, "other_day": 1})
+
+
+def test_a_stated_offset_must_be_the_zones_at_that_moment_where_the_profile_says_so(source, own_profile) -> None:
+    times = "  time: {zone: Europe/Berlin, stated_offset: must_match}\n  exclude:"
+    own_profile("  exclude:", times)
+    # Berlin is an hour ahead of UTC in January, two in July.
+    source.write(
+        "2026-01-05T10:00:00+01:00,anna,v1,seen,lamp,,1.00,",
+        "2026-01-05T10:00:00+02:00,anna,v1,seen,mug,,1.00,",
+        "2026-01-05T10:00:00Z,anna,v1,seen,cup,,1.00,",
+        "2026-01-05T10:00:00,anna,v1,seen,bowl,,1.00,",  # states none
+    )
+    day = source.ingest()
+    assert (day.counts["clean"], day.rules) == (2, {"wrong_zone": 2})
+    assert {row["event_time"].hour for row in day.rows("events")} == {9}
+
+
+def test_a_stated_offset_is_believed_otherwise(source, own_profile) -> None:
+    own_profile("  exclude:", "  time: {zone: Europe/Berlin}\n  exclude:")
+    source.write("2026-01-05T10:00:00+02:00,anna,v1,seen,lamp,,1.00,")
+    assert source.ingest().rows("events")[0]["event_time"].hour == 8
+
+
+def at(seconds: float) -> str:
+    return f"2026-01-05T{10 + int(seconds) // 3600:02}:{int(seconds) // 60 % 60:02}:{seconds % 60:06.3f}Z"
+
+
+def test_a_session_as_regular_as_a_clock_is_a_robot_and_a_busy_one_or_one_moment_is_not(source) -> None:
+    source.set(robot_min_events=5, robot_min_gap_variation=0.05)
+    # Gaps of 30.0, 30.0, 31.0, 30.0 seconds: mean 30.25, deviation 0.433, their ratio 0.014.
+    clock = [f"{at(s)},,clock,seen,sku{n},,1.00," for n, s in enumerate((0, 30, 60, 91, 121))]
+    # Gaps of 10, 50, 20, 40 seconds: mean 30, deviation 15.8, their ratio 0.53.
+    eve = [f"{at(s)},,eve,seen,sku{n},,1.00," for n, s in enumerate((0, 10, 60, 80, 120))]
+    # As regular, but too short to tell; what it was shown is no act.
+    short = [f"{at(s)},,short,seen,sku{n},,1.00," for n, s in enumerate((0, 30, 60, 90))]
+    shown = [f"{at(120)},,short,shown,sku{n},,1.00," for n in range(5)]
+    source.write(*clock, *eve, *short, *shown)
+    day = source.ingest()
+    assert (day.counts["robot"], day.rules) == (5, {"robot_regularity": 5})
+    source.set(robot_min_gap_variation=0.0)
+    assert source.ingest(run_id="off").counts["robot"] == 0
+
+
+def test_acts_of_one_moment_have_no_gaps_to_be_regular(source) -> None:
+    source.set(robot_min_events=5, robot_events_per_minute=1000.0)
+    source.write(*[f"{at(0)},,order,bought,sku{n},,1.00,1" for n in range(5)])
+    assert source.ingest().counts["robot"] == 0
+
+
+def test_what_test_accounts_do_is_no_behaviour(source, own_profile) -> None:
+    own_profile("  exclude:", "  test_accounts:\n    - {column: who, matches: '@shop[.]example$'}\n  exclude:")
+    source.write(
+        "2026-01-05T10:00:00Z,bot@shop.example,v1,seen,lamp,,1.00,",
+        "2026-01-05T10:00:00Z,bot@shop.example,v1,hover,lamp,,1.00,",  # excluded before its type is looked at
+        "2026-01-05T10:00:00Z,anna@shop.example.org,v2,seen,lamp,,1.00,",
+    )
+    day = source.ingest()
+    assert (day.counts["excluded"], day.counts["clean"], day.rules) == (2, 1, {"test_account": 2})
+
+
+def test_events_on_items_the_catalogue_lacks_are_kept_or_refused(source, own_profile) -> None:
+    own_profile("calendar:", 'catalogue:\n  files: "items-{day}.csv"\n  columns: {item_id: sku}\ncalendar:')
+    source.write("lamp", name=f"items-{DAY}.csv", header="sku")
+    source.write(CLEAN, CLEAN.replace("lamp", "mug"), "2026-01-05T10:00:00Z,anna,v1,asked,,red lamp,,")
+    assert source.ingest(run_id="kept").counts["clean"] == 3
+    source.set(unknown_items="quarantine")
+    day = source.ingest(run_id="refused")
+    assert (day.counts["clean"], day.rules) == (2, {"unknown_item": 1})
+
+
+def test_unknown_items_cannot_be_refused_without_a_catalogue(source) -> None:
+    source.set(unknown_items="quarantine")
+    source.write(CLEAN)
+    with pytest.raises(UsageError, match=r"ingest.unknown_items is quarantine, but the profile .* names no catalogue"):
+        source.ingest()
+
+
+def test_the_rows_of_the_erased_are_taken_before_anything_of_them_is_kept(source) -> None:
+    source.write(
+        CLEAN,
+        "2026-01-05T11:00:00Z,anna,v2,hover,lamp,,9.50,",  # would be quarantined, pseudonym and all
+        "2026-01-05T11:00:00Z,,v1,seen,mug,,9.50,",  # nameless, in a session of hers
+        "2026-01-05T11:00:00Z,bert,v1,seen,mug,,9.50,",  # another person in the same session stays
+    )
+    erasures = Erasures.open(source.settings)
+    anna, session = (pseudonyms(raw, source.settings.secrets) for raw in ("anna", "v1"))
+    erasures.begin(anna, session, by="anna")
+    day = source.ingest()
+    assert (day.counts["excluded"], day.counts["clean"], day.rules) == (3, 1, {"erased": 3})
+    assert day.rows("quarantine") == []
