@@ -13,12 +13,15 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 import typer  # noqa: E402
+import yaml  # noqa: E402
 
 from pipeline.cli import app  # noqa: E402
 from pipeline.core.settings import ENVIRONMENT_PREFIX, sections  # noqa: E402
 from pipeline.ingest.profile import Exclusion, load_profile  # noqa: E402
 from pipeline.ingest.rules import rules_of  # noqa: E402
 from pipeline.steps import STEPS  # noqa: E402
+from pipeline.validate.metrics import METRICS  # noqa: E402
+from pipeline.validate.suite import SETTING, SHIPPED  # noqa: E402
 
 MADE = "<!-- Made by `make docs`; edit the code it is made from. -->"
 
@@ -30,6 +33,7 @@ def pages() -> dict[str, str]:
         "commands.md": commands_page(),
         "steps.md": steps_page(),
         "rules.md": rules_page(),
+        "data-rules.md": data_rules_page(),
     }
 
 
@@ -142,6 +146,48 @@ decompressed file, the row number and the row with its person columns pseudonymi
 is kept, since a person's name may stand in any place. After a fix of the file, the profile or a limit, `python -m
 pipeline replay` reads the days that hold refused rows again.
 """
+
+
+def data_rules_page() -> str:
+    """The shipped suites, rule by rule, and every metric a rule may name."""
+    lines = ["# Rules for a day as a whole", "", MADE, ""]
+    lines += [
+        "What `validate` holds every day to. The suites are files of rules: `pipeline/validate/events.yaml` and"
+        " `catalogue.yaml`; copy one, edit it and name it in `validate.suite` or `validate.catalogue_suite`. A"
+        " rule that is broken *warns*, or it *fails* the day, which is then not published. A bound is a number or a setting.",
+        "",
+    ]
+    for table in SETTING:
+        head = ["| rule | column | bound | | what is measured |", "|---|---|---|---|---|"]
+        lines += [f"## {table.capitalize()}", "", *head]
+        lines += [_data_rule(entry) for entry in yaml.safe_load((SHIPPED / f"{table}.yaml").read_text())]
+        lines.append("")
+    lines += ["## Metrics", "", "| metric | suites | column | what it is |", "|---|---|---|---|"]
+    columns = {"any": "any", "distribution": "one whose distribution is kept", "event_type": "an event type"}
+    for name, metric in METRICS.items():
+        column = columns.get(metric.columns, f"`{metric.columns}`")
+        lines.append(f"| `{name}` | {', '.join(metric.tables)} | {column} | {metric.says} |")
+    return "\n".join([*lines, ""])
+
+
+def _data_rule(entry: dict) -> str:
+    columns = entry["column"] if isinstance(entry["column"], list) else [entry["column"]]
+    words = (("at least", "at_least"), ("at most", "at_most"))
+    bound = " and ".join(f"{word} {_bound(entry[name])}" for word, name in words if name in entry)
+    measured = " ".join(
+        f"{name} {_listed(entry[name])}" for name in ("among", "values", "lowest", "highest") if name in entry
+    )
+    told = f"{entry['says']} `{entry['metric']}`" + (f", {measured}" if measured else "")
+    named = ", ".join(f"`{name}`" for name in columns)
+    return f"| `{entry['name']}` | {named} | {bound} | {entry['severity']} | {told} |"
+
+
+def _bound(value: object) -> str:
+    return f"`{value[1:]}`" if isinstance(value, str) else f"{value:g}"
+
+
+def _listed(value: object) -> str:
+    return ", ".join(value) if isinstance(value, list) else _bound(value)
 
 
 if __name__ == "__main__":
