@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -31,10 +32,12 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The next answers to requests of a method; None passes one through. When the list is used up, all pass.
+    """The next answers to requests, by method or by `METHOD path` with asterisks; None passes one through.
+
+    When a plan is used up, what is `always` done happens, or nothing.
 
     Attributes:
-        seen: every request, `METHOD target` and the range it asked for.
+        seen: every request, `METHOD path` and the range it asked for.
     """
 
     url: str = ""
@@ -42,12 +45,18 @@ class Faults:
     always: dict[str, Fault] = field(default_factory=dict)
     seen: list[tuple[str, str]] = field(default_factory=list)
 
-    def plan(self, method: str, *faults: Fault | None) -> None:
-        self.planned[method] = list(faults)
+    def plan(self, which: str, *faults: Fault | None) -> None:
+        self.planned[which] = list(faults)
 
-    def next(self, method: str) -> Fault | None:
-        planned = self.planned.get(method)
-        return planned.pop(0) if planned else self.always.get(method)
+    def next(self, request: str) -> Fault | None:
+        for which, faults in self.planned.items():
+            if faults and _meant(request, which):
+                return faults.pop(0)
+        return next((fault for which, fault in self.always.items() if _meant(request, which)), None)
+
+
+def _meant(request: str, which: str) -> bool:
+    return request.split()[0] == which or fnmatchcase(request, which)
 
 
 @contextmanager
@@ -59,8 +68,9 @@ def in_front_of(url: str) -> Iterator[Faults]:
         protocol_version = "HTTP/1.1"
 
         def pass_on(self) -> None:
-            faults.seen.append((f"{self.command} {self.path}", self.headers.get("Range", "")))
-            fault = faults.next(self.command) or Fault()
+            request = f"{self.command} {self.path}"
+            faults.seen.append((request, self.headers.get("Range", "")))
+            fault = faults.next(request) or Fault()
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             time.sleep(fault.pause_seconds)
             if fault.status:
