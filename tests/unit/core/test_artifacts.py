@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,19 @@ def test_write_beside_replaces_whole_and_leaves_nothing_beside(tmp_path: Path) -
     artifacts.write_beside(path, "new")
     assert path.read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["pointer.json"]
+
+
+def test_what_was_sealed_elsewhere_is_taken_in_whole_or_not_at_all(tmp_path: Path) -> None:
+    made = artifacts.build(tmp_path / "made", _fill)
+
+    def copy(folder: Path) -> None:
+        shutil.copytree(made.path, folder, dirs_exist_ok=True)
+
+    def spoil(folder: Path) -> None:
+        copy(folder)
+        (folder / "b.txt").write_text("c")
+
+    with pytest.raises(CorruptArtifactError, match="was changed"):
+        artifacts.receive(tmp_path / "taken", spoil)
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert artifacts.receive(tmp_path / "taken", copy).digest == made.digest
