@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -22,6 +22,7 @@ from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.ingest import removal, traces
 from pipeline.ingest.people import key_id, previous_keys
+from pipeline.ingest.profile import load_profile
 from pipeline.ingest.traces import Person
 from pipeline.store.erasures import DONE, Erasure, Erasures
 from pipeline.store.leases import leased
@@ -88,7 +89,7 @@ class Forgetting:
         with self._nobody_trains():
             self._mirror()
             erasure = self._begun(by, reason)
-            person = Person(frozenset(erasure.person), frozenset(erasure.sessions))
+            person = self._person(erasure.sessions)
             affected = self._planned(erasure, person)
             routed = removal.late_events(self._days(affected), person)
             for day in sorted({each["day"] for each in affected.days.values()}):
@@ -118,6 +119,10 @@ class Forgetting:
                 held.enter_context(only_one(lock, f"Training {lock.stem}", "forget"))
             yield
 
+    def _person(self, sessions: Iterable[str]) -> Person:
+        column = load_profile(self.settings.ingest.profile).events.columns.user_id
+        return Person(self.names, frozenset(sessions), column.column if column else "")
+
     def _mirror(self) -> None:
         """Brings everything machines share under the root, where it is looked through."""
         for stage in (STAGE, *DERIVED) if self.shared else ():
@@ -131,7 +136,7 @@ class Forgetting:
         sessions = {name for artifact in stored for name in traces.sessions_of(artifact, self.names)}
         same = [e for e in self.erasures.all() if set(e.person) == self.names and sessions <= set(e.sessions)]
         for erasure in reversed(same):
-            if erasure.state != DONE or not self._affected(Person(self.names, frozenset(erasure.sessions))).keys():
+            if erasure.state != DONE or not self._affected(self._person(erasure.sessions)).keys():
                 return erasure
         seq = self.erasures.begin(self.names, sessions | {s for e in same for s in e.sessions}, by, reason)
         return next(erasure for erasure in self.erasures.all() if erasure.seq == seq)

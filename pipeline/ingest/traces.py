@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,10 +28,12 @@ class Person:
     Attributes:
         names: their pseudonyms, one a key.
         sessions: pseudonyms of the sessions they were seen in.
+        user_column: what the logs call the user, by which a quarantined row is known to name none.
     """
 
     names: frozenset[str]
     sessions: frozenset[str] = frozenset()
+    user_column: str = ""
 
     @cached_property
     def _sets(self) -> tuple[pa.Array, pa.Array]:
@@ -50,9 +53,17 @@ class Person:
             suspects = pc.or_(suspects, pc.match_substring(column, name))
         found = suspects.to_pylist()
         for place in pc.indices_nonzero(suspects).to_pylist():
-            said = set(_PSEUDONYM.findall(column[place].as_py()))
-            found[place] = bool(said & self.names) or said <= self.sessions
+            found[place] = self._is_theirs(column[place].as_py())
         return pa.array(found, pa.bool_())
+
+    def _is_theirs(self, text: str) -> bool:
+        said = set(_PSEUDONYM.findall(text))
+        return bool(said & self.names) or _nobody_else(text, said, self)
+
+
+def _nobody_else(text: str, said: set[str], person: Person) -> bool:
+    row = json.loads(text)
+    return row[person.user_column] is None if person.user_column in row else said <= person.sessions
 
 
 def batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:

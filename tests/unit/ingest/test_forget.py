@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
@@ -20,6 +21,7 @@ from pipeline.core.settings import Settings
 from pipeline.ingest import forget as forgetting
 from pipeline.ingest.asking import pseudonyms_of
 from pipeline.ingest.forget import Forgetting
+from pipeline.ingest.traces import Person
 from pipeline.store.erasures import Erasures
 from pipeline.store.leases import leased
 from pipeline.store.partitions import Partitions, Record
@@ -271,8 +273,6 @@ def test_what_was_made_from_the_person_goes_and_what_was_not_stays(shop: Shop) -
 
 
 def test_figures_a_query_and_what_a_killed_step_left_are_cleaned(shop: Shop) -> None:
-    import pyarrow as pa
-
     (name,) = shop.pseudonyms("anna")
     table = shop.root / "runs" / "night" / "per_query.parquet"
     pq.write_table(pa.table({"user": [name, "somebody"], "recall": [0.5, 1.0]}), table)
@@ -282,6 +282,24 @@ def test_figures_a_query_and_what_a_killed_step_left_are_cleaned(shop: Shop) -> 
     shop.forget()
     assert pq.read_table(table).to_pylist() == [{"user": "somebody", "recall": 1.0}]
     assert not torn.exists()
+
+
+def test_a_refused_row_of_their_session_goes_unless_it_names_another_user() -> None:
+    def batch(*rows: dict[str, str | None]) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pydict({"row": [json.dumps(row) for row in rows]})
+
+    anna, bert, visit, mail = (f"{letter * 64}.00000000" for letter in "abcd")
+    person = Person(frozenset({anna}), frozenset({visit}), user_column="who")
+    rows = batch(
+        {"who": anna, "visit": None, "mail": None},
+        {"who": None, "visit": visit, "mail": mail},
+        {"who": bert, "visit": visit, "mail": None},
+        {"who": bert, "visit": None, "mail": None},
+    )
+    assert person.refused(rows).to_pylist() == [True, True, False, False]
+    # Of a profile that called the user otherwise: a row that names anybody but the session is kept.
+    older = batch({"customer": None, "visit": visit}, {"customer": bert, "visit": visit}, {"torn": "no JSON object"})
+    assert person.refused(older).to_pylist() == [True, False, False]
 
 
 def test_a_file_nobody_knows_how_to_clean_is_named_and_the_erasure_stays_begun(shop: Shop) -> None:
