@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import DataError, MissingInputError
-from pipeline.core.run import Layout, Run
+from pipeline.core.run import Layout, Run, Shared
 from pipeline.core.step import Report
 from pipeline.ingest.rules import OUTCOMES
 
@@ -61,22 +61,22 @@ class Account:
         self.event_types.update(counts["event_types"])
 
 
-def account_of_run(root: Path, run_id: str) -> Account:
+def account_of_run(root: Path, run_id: str, shared: Shared | None = None) -> Account:
     """Adds up the days of a run; those it only re-opened are not its own."""
     account = Account()
-    for artifact in landed_of_run(root, run_id).values():
+    for artifact in landed_of_run(root, run_id, shared).values():
         account.add(artifact)
     return account
 
 
-def landed_of_run(root: Path, run_id: str) -> dict[str, Artifact]:
+def landed_of_run(root: Path, run_id: str, shared: Shared | None = None) -> dict[str, Artifact]:
     """Returns, by day, what a run made of its files, days over their budget among them.
 
     Raises: MissingInputError: no such run, or it has ingested nothing.
     """
     if not (Layout(root).runs / run_id / "run.json").exists():
         raise MissingInputError(f"There is no run {run_id} under {root}; known are the folders of {Layout(root).runs}.")
-    days = Run.open(root, run_id, "UTC").artifacts("ingest", LANDED)
+    days = Run.open(root, run_id, "UTC", shared=shared).artifacts("ingest", LANDED)
     if not days:
         raise MissingInputError(
             f"Run {run_id} has ingested nothing yet; run `python -m pipeline ingest --run {run_id}`."

@@ -19,9 +19,10 @@ def counts_command(
     """Prints, as a Markdown table, what became of every row a run ingested and which rules decided."""
     from pipeline.core import settings as settings_module
     from pipeline.ingest.accounts import account_of_run, as_markdown
+    from pipeline.store.shared import open_shared
 
     settings = settings_module.load(set_ or [])
-    print(as_markdown(account_of_run(settings.store.root.resolve(), run)))
+    print(as_markdown(account_of_run(settings.store.root.resolve(), run, open_shared(settings))))
 
 
 @tools.command("replay")
@@ -36,10 +37,11 @@ def replay_command(
     from pipeline.core.days import Days
     from pipeline.core.run import Run
     from pipeline.ingest import step
+    from pipeline.store.shared import open_shared
 
     settings = settings_module.load([*(set_ or []), f"ingest.replay='{rule}'"])
-    asked = Days.parse(days) if days else None
-    opened = Run.open(settings.store.root.resolve(), run, settings.shop.timezone, asked)
+    asked, shared = Days.parse(days) if days else None, open_shared(settings)
+    opened = Run.open(settings.store.root.resolve(), run, settings.shop.timezone, asked, shared=shared)
     print(f"replay: {step.run(settings, opened).sentence}")
 
 

@@ -17,6 +17,7 @@ from pipeline.core.settings import Settings
 from pipeline.ingest.accounts import landed_of_run
 from pipeline.ingest.profile import nearest
 from pipeline.store.partitions import Partitions
+from pipeline.store.shared import open_shared
 
 ROWS_A_READ = 4096
 
@@ -27,7 +28,7 @@ def refused_days(settings: Settings, run_id: str = "", day: date | None = None) 
     Raises: UsageError, MissingInputError: neither run nor day is given, or nothing landed there.
     """
     if run_id:
-        landed = landed_of_run(settings.store.root.resolve(), run_id)
+        landed = landed_of_run(settings.store.root.resolve(), run_id, open_shared(settings))
         if day and str(day) not in landed:
             raise MissingInputError(f"Run {run_id} has not ingested {day}; it has {', '.join(landed)}.")
         return {str(day): landed[str(day)]} if day else landed
@@ -66,8 +67,8 @@ def told(days: Mapping[str, Artifact], rule: str = "", limit: int = 20) -> Itera
 def _by_rule(days: Mapping[str, Artifact], rule: str) -> Counter[str]:
     found: Counter[str] = Counter()
     for artifact in days.values():
-        for group in pq.read_table(artifact.file("quarantine.parquet"), columns=["rule"])["rule"].value_counts().to_pylist():
-            found[group["values"]] += group["counts"]
+        rules = pq.read_table(artifact.file("quarantine.parquet"), columns=["rule"])["rule"]
+        found.update({group["values"]: group["counts"] for group in rules.value_counts().to_pylist()})
     return Counter({name: count for name, count in found.items() if rule in ("", name)})
 
 

@@ -93,9 +93,7 @@ class Settling:
             return {}
         # A file's own zone may carry it a day further on either side than its name says.
         first, last = min(days) - timedelta(days=2), max(days) + timedelta(days=self.settings.ingest.max_late_days + 2)
-        near = (day for day in self.records.days() if first <= day <= last)
-        read = {day: landed.get(day) or self.records.read(day) for day in near}
-        return {day: record for day, record in read.items() if record is not None}
+        return {**self.records.read_all(first, last), **landed}
 
     def _parts(
         self, wanted: Sequence[date], known: Mapping[date, Record], sources: Mapping[date, list[Record]]
