@@ -50,6 +50,9 @@ lint: $(SETUP) ## style and floors
 	$(PYTHON) -m ruff check .
 	.venv/bin/lint-imports
 
+benchmark: $(SETUP) ## measures a claim against its peer; NAME=ingest WITH="--rows 1000000"
+	$(PYTHON) -m benchmarks.$(NAME) $(WITH)
+
 docs: $(SETUP) ## writes the reference pages that are made from code
 	@$(PYTHON) docs/reference/generate.py
 

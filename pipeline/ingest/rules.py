@@ -188,8 +188,8 @@ FIRST_RULES = (
     Rule(
         "torn",
         "quarantined",
-        "Cannot be read: wrong number of columns, a quote that never closes, no JSON, wrong encoding, a NUL byte, a stray "
-        "carriage return.",
+        "Cannot be read: wrong number of columns, a quote that never closes, no JSON, wrong encoding, a NUL byte, a "
+        "stray carriage return.",
         when=lambda t, _: t.torn.notnull(),
     ),
     Rule("erased", "excluded", "Of a person who asked to be forgotten, or of a session of theirs.", among=_erased),
