@@ -154,7 +154,8 @@ def data_rules_page() -> str:
     lines += [
         "What `validate` holds every day to. The suites are files of rules: `pipeline/validate/events.yaml` and"
         " `catalogue.yaml`; copy one, edit it and name it in `validate.suite` or `validate.catalogue_suite`. A"
-        " rule that is broken *warns*, or it *fails* the day, which is then not published. A bound is a number or a setting.",
+        " rule that is broken *warns*, or it *fails* the day, which is then not published."
+        " A bound is a number or a setting.",
         "",
     ]
     for table in SETTING:
