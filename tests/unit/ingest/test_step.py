@@ -9,8 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core.artifacts import Artifact
 from pipeline.core.days import Days
 from pipeline.core.errors import MissingInputError, MissingSecretError
+from pipeline.core.run import Run
 from pipeline.core.schema import CATALOGUE, EVENT, QUARANTINE
 from pipeline.core.settings import Secrets, Simulate
 from pipeline.ingest import writing
@@ -84,9 +86,19 @@ def test_equal_inputs_give_equal_bytes_one_day_alone_or_in_a_history(generated) 
     alone = generated.ingest("2026-01-05", run_id="alone").artifact
     first = hashes(alone.path)
     history = generated.ingest("2026-01-05..2026-01-06", run_id="history")
-    assert history.artifact.key == alone.key
+    assert landed(generated, "history").key == alone.key
+    # In a history the day has the rows of its own that the next day's file brought.
+    late = history.counts["late"]["rows"]
+    assert late > 0
+    assert len(history.rows("events")) == history.counts["clean"] + late
     again = generated.ingest("2026-01-05", run_id="again", force=True).artifact
-    assert (again.key, hashes(again.path)) == (alone.key, first)
+    assert (again.key, hashes(again.path)) == (history.artifact.key, hashes(history.artifact.path))
+    assert (landed(generated, "again").key, hashes(landed(generated, "again").path)) == (alone.key, first)
+
+
+def landed(source, run_id: str, day: str = "2026-01-05") -> Artifact:
+    """What a run made of the day's own files."""
+    return Run.open(source.settings.store.root, run_id, "UTC").artifacts("ingest", "landed")[day]
 
 
 def test_a_day_is_read_again_only_when_its_file_profile_key_or_limits_changed(source) -> None:
