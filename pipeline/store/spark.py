@@ -215,6 +215,9 @@ def _started(settings: Settings, scratch: Path, log: Path) -> Any:
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.sql.shuffle.partitions": "8" if wanted.spark_master.startswith("local") else "200",
     }
+    if wanted.spark_master.startswith("local"):
+        # Nobody else on the network has a part in it.
+        options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     conf = SparkConf().setAppName("nightshift").setMaster(wanted.spark_master)
     for name, value in (options | wanted.spark_options | ALWAYS).items():
         conf.set(name, value)

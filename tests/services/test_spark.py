@@ -23,7 +23,7 @@ from pipeline.store.engine import Engine, open_engine
 
 KEY = "7a" * 32
 ENGINES = ("duckdb", "spark")
-ON_SPARK = "{spark.sql.shuffle.partitions: '2', spark.driver.bindAddress: 127.0.0.1}"
+ON_SPARK = "{spark.sql.shuffle.partitions: '2'}"
 
 
 def settings_of(engine: str, root: Path, *more: str) -> Settings:
