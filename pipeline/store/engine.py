@@ -12,6 +12,7 @@ from itertools import count
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.core.errors import UnavailableError
 from pipeline.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def open_engine(settings: Settings) -> Iterator[Engine]:
 
 @contextmanager
 def _duckdb(settings: Settings) -> Iterator[Engine]:
+    import duckdb
     import ibis
 
     from pipeline.store import words
@@ -157,5 +159,11 @@ def _duckdb(settings: Settings) -> Iterator[Engine]:
             for head, body in words.ON_DUCKDB.items():
                 backend.raw_sql(f"CREATE TEMP MACRO {head} AS {body}")
             yield DuckDB(backend)
+        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+            raise UnavailableError(
+                f"DuckDB can neither hold the rows in engine.memory_mb={wanted.memory_mb} nor spill them to {scratch} "
+                f"({str(error).splitlines()[0]}); free space there, set engine.scratch to a larger disk or raise "
+                f"engine.memory_mb, and run the step again."
+            ) from None
         finally:
             backend.disconnect()

@@ -205,6 +205,22 @@ def test_a_full_disk_is_one_sentence_a_retry_and_nothing_half_visible(source, sm
     assert not list(root.glob("landed/*.json"))
 
 
+def test_a_disk_too_small_to_spill_to_is_one_sentence_and_a_retry(source, small_disk: Path, tmp_path: Path) -> None:
+    source.write_bytes(rows_of_a_day(400_000))
+    words = [
+        *command(source, tmp_path / "root"),
+        "--set",
+        f"engine.scratch={small_disk}",
+        "--set",
+        "engine.memory_mb=128",
+    ]
+    ended = subprocess.run(words, capture_output=True, text=True, env=environment(tmp_path), check=False)
+    assert ended.returncode == RETRY_MAY_HELP, ended.stderr
+    (sentence,) = ended.stderr.strip().splitlines()
+    assert "set engine.scratch to a larger disk or raise engine.memory_mb" in sentence
+    require_nothing_half_visible(tmp_path / "root")
+
+
 def test_ingest_killed_at_ten_moments_leaves_nothing_half_visible_and_ends_as_if_unbroken(
     source, tmp_path: Path
 ) -> None:
