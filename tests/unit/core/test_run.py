@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from pipeline.core.days import Days
 from pipeline.core.errors import MissingInputError, UsageError
-from pipeline.core.run import Run
+from pipeline.core.run import Layout, Run
 from pipeline.core.step import Report
 
 
@@ -83,3 +84,32 @@ def test_a_run_refers_to_its_artifacts_by_part(tmp_path: Path) -> None:
 def test_an_artifact_not_made_yet_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="python -m pipeline train --run 2011-12-08"):
         _open(tmp_path).artifact("train")
+
+
+class OtherRoot:
+    """Artifacts shared through another folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout(root)
+
+    def fetch(self, stage: str, final: Path) -> bool:
+        theirs = self.layout.artifact(stage, final.name)
+        if theirs.exists():
+            shutil.copytree(theirs, final)
+        return theirs.exists()
+
+    def push(self, stage: str, final: Path, replace: bool) -> None:
+        theirs = self.layout.artifact(stage, final.name)
+        if replace or not theirs.exists():
+            shutil.copytree(final, theirs, dirs_exist_ok=True)
+
+
+def test_what_is_shared_is_fetched_instead_of_made_and_what_is_made_is_shared(tmp_path: Path) -> None:
+    def never(folder: Path) -> Report:
+        raise AssertionError("it was made again")
+
+    one, two = (_open(tmp_path / name, shared=OtherRoot(tmp_path / "shared")) for name in ("one", "two"))
+    assert not one.once("prepare", {"a": "1"}, {}, lambda folder: Report("made")).cached
+    assert two.once("prepare", {"a": "1"}, {}, never).cached
+    shutil.rmtree(two.artifact("prepare").path)
+    two.artifact("prepare").verify()
