@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as parquet
 
-from pipeline.core.artifacts import MANIFEST, Artifact
+from pipeline.core.artifacts import Artifact
 from pipeline.store.partitions import Partitions, Record
 
 if TYPE_CHECKING:
@@ -118,9 +118,8 @@ def newest_base(run: Run, vocabularies: Partitions) -> Base | None:
         record = vocabularies.read(day) if day < run.days.last else None
         if record is None:
             continue
-        artifact = Artifact(run.layout.artifact(STAGE, record["prepare_key"]))
-        if (artifact.path / MANIFEST).exists():
-            return Base(day, artifact, record.digest)
+        if run.has(STAGE, record["prepare_key"]):
+            return Base(day, Artifact(run.layout.artifact(STAGE, record["prepare_key"])), record.digest)
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -12,6 +13,7 @@ from pipeline.core.run import Run
 from pipeline.store.partitions import Partitions
 
 FILES = ("events.parquet", "catalogue.parquet")
+FETCHED_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -39,22 +41,21 @@ def published_window(run: Run, published: Partitions, window_days: int) -> list[
     partitions = list(_published(published, first, run.days.last))
     if not any(partition.rows for partition in partitions):
         raise MissingInputError(
-            f"{published}: no published day with events from {first} to {run.days.last}; "
-            f"run ingest and validate for the days to learn from first."
+            f"There is no published day with events from {first} to {run.days.last} "
+            f"({published.place(run.days.last)} and those before); run ingest and validate for the days to learn from."
         )
     return partitions
 
 
 def _published(published: Partitions, first: date, last: date) -> Iterator[Partition]:
-    for day in published.days():
-        record = published.read(day) if first <= day <= last else None
-        if record is None:
-            continue
-        artifact = published.artifact(record)
+    records = published.read_all(first, last)
+    with ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
+        artifacts = list(pool.map(published.artifact, records.values()))
+    for (day, record), artifact in zip(records.items(), artifacts, strict=True):
         lost = [name for name in FILES if not (artifact.path / name).exists()]
         if lost:
             raise MissingInputError(
-                f"{published}/{day}.json: names the ingest artifact {record.ingest_key}, of which {lost[0]} is gone; "
+                f"{published.place(day)}: names the ingest artifact {record.ingest_key}, of which {lost[0]} is gone; "
                 f"ingest and validate {day} again."
             )
         yield Partition(day, artifact, record["rows"])

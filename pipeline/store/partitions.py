@@ -103,6 +103,10 @@ class Partitions:
         shelf = Prefix(shared.objects, shared.address / kind, Leases.open(settings), conditional)
         return cls(root, kind, shelf, shared)
 
+    def place(self, day: date) -> str:
+        """Returns where a day's record lies, for people."""
+        return self._shelf.place(day)
+
     def days(self) -> list[date]:
         """Returns every day that has a record, oldest first."""
         return self._shelf.days()

@@ -267,7 +267,7 @@ def test_nothing_published_is_said_in_one_sentence(settings: Settings) -> None:
 def test_a_record_whose_artifact_is_gone_is_named(settings: Settings) -> None:
     run = load_days(settings, shop())
     (run.artifact("ingest", DAYS[1]).path / "events.parquet").unlink()
-    with pytest.raises(MissingInputError, match=f"{DAYS[1]}.json: .* events.parquet is gone"):
+    with pytest.raises(MissingInputError, match=rf"^/.*/published/{DAYS[1]}.json: .* events.parquet is gone"):
         step.run(settings, run)
 
 
