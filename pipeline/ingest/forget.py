@@ -59,6 +59,10 @@ class Affected:
         for stage, keys in other.derived.items():
             self.derived[stage] = sorted({*self.derived.get(stage, ()), *keys})
 
+    def names(self) -> set[str]:
+        """Returns the keys and digests by which later stages call what is in `days`."""
+        return {*self.days, *(each["digest"] for each in self.days.values())}
+
     def keys(self) -> set[str]:
         return {*self.days, *(key for keys in self.derived.values() for key in keys)}
 
@@ -145,8 +149,10 @@ class Forgetting:
         days = {}
         for artifact in artifacts_of(self.root, STAGE):
             if rows := traces.count(artifact, person):
-                days[artifact.key] = {"day": artifact.json("counts.json")["day"], **rows}
-        names = {*days, *(Artifact(self.layout.artifact(STAGE, key)).digest for key in days)}
+                days[artifact.key] = {"day": artifact.json("counts.json")["day"], "digest": artifact.digest, **rows}
+        # What a run in flight made from partitions that are gone by now is found by what was noted of them.
+        notes = [Affected.noted(erasure) for erasure in self.erasures.all() if set(erasure.person) == self.names]
+        names = {name for each in (Affected(days), *notes) for name in each.names()}
         pattern = any_of(person.names)
         for stage_folder in sorted(p for p in (self.root / "store").glob("*") if p.is_dir() and p.name != STAGE):
             names |= {_key_of(found.path, stage_folder) for found in sweep(stage_folder, pattern).found}

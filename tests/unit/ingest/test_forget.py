@@ -272,6 +272,20 @@ def test_what_was_made_from_the_person_goes_and_what_was_not_stays(shop: Shop) -
     assert erasure.counts["dropped"] == {"prepare": 1, "train": 1}
 
 
+def test_what_a_run_in_flight_made_of_the_old_partitions_goes_when_asked_again(shop: Shop) -> None:
+    run = Run.open(shop.root, "night", "UTC")
+    old = run.artifact("ingest", FIRST)
+    inputs = {f"ingest {FIRST}": old.key, f"published {FIRST}": old.digest}
+    shop.forget()
+    late = [shop.derive(run, "prepare", {name: key}) for name, key in inputs.items()]
+    assert all(path.exists() for path in late)
+    shop.forget()
+    assert not any(path.exists() for path in late)
+    assert Erasures.open(shop.settings).all()[-1].counts["dropped"] == {"prepare": 2}
+    shop.forget()
+    assert len(Erasures.open(shop.settings).all()) == 2
+
+
 def test_figures_a_query_and_what_a_killed_step_left_are_cleaned(shop: Shop) -> None:
     (name,) = shop.pseudonyms("anna")
     table = shop.root / "runs" / "night" / "per_query.parquet"
@@ -381,7 +395,7 @@ def test_an_id_is_cleaned_as_the_profile_does_and_no_id_or_pseudonym_is_refused(
 
 
 def test_nothing_is_marked_where_no_model_was_ever_registered(shop: Shop) -> None:
-    affected = forgetting.Affected({"key": {"day": FIRST}}, {})
+    affected = forgetting.Affected({"key": {"day": FIRST, "digest": "d"}}, {})
     assert forgetting.mark_versions(shop.settings, shop.root, 1, affected) == {}
 
 
