@@ -188,7 +188,7 @@ class Prepare(Section):
     )
     min_item_events: int = Field(1, ge=1, description="Items with fewer training events do not enter the vocabulary.")
     forget_item_days: int = Field(
-        0, ge=0, description="Items without an event in the last so many days of training leave; 0: of the window."
+        0, ge=0, le=36_500, description="Items unseen in the last so many days of training leave; 0: in all of it."
     )
     answer_minutes: int = Field(30, ge=1, description="A view, cart or purchase this soon after a search answers it.")
     max_evaluation_queries: int = Field(

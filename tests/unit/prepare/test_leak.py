@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import DataError
 from pipeline.prepare.candidates import Period
 from pipeline.prepare.evidence import Evidence
-from pipeline.prepare.leak import assert_no_leak
+from pipeline.prepare.leak import assert_known_by, assert_no_leak
 from pipeline.prepare.queries import draw_queries
 from pipeline.prepare.split import Split
 from pipeline.prepare.training import Training
-from pipeline.prepare.vocabulary import Vocabulary
+from pipeline.prepare.vocabulary import Base, Vocabulary
 
 SECOND = 1_000_000
 VALIDATION, TEST, END = 100, 200, 300
@@ -121,6 +125,24 @@ def test_the_query_at_fault_is_named_however_many_there_are(parts) -> None:
     many[2500] = replace(validation[0], history=np.array([0, 1, 2]))
     with pytest.raises(DataError, match="validation query 2500 holds history"):
         assert_no_leak(training, many, *rest)
+
+
+def test_a_vocabulary_that_learned_from_validation_is_found(tmp_path: Path) -> None:
+    described = pa.table({"valid_from": pa.array([moment(VALIDATION - 1)])})
+    for until in (VALIDATION, VALIDATION + 1):
+        (tmp_path / "split.json").write_text(json.dumps({"validation_start": moment(until).isoformat()}))
+        base = Base(date(1970, 1, 1), Artifact(tmp_path), "")
+        if until == VALIDATION:
+            assert_known_by(SPLIT, described, base)
+        else:
+            with pytest.raises(DataError, match="the vocabulary of 1970-01-01 learned until 1970-01-01 00:01:41"):
+                assert_known_by(SPLIT, described, base)
+
+
+def test_a_description_of_the_moment_validation_begins_is_found() -> None:
+    described = pa.table({"valid_from": pa.array([moment(VALIDATION - 1), moment(VALIDATION)])})
+    with pytest.raises(DataError, match="an item's description is of 1970-01-01 00:01:40"):
+        assert_known_by(SPLIT, described, None)
 
 
 def random_lines(seed: int, begin: int, end: int, count: int) -> list[tuple]:
