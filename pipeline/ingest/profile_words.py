@@ -103,7 +103,7 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> str:
     """Returns the first of a model's complaints as one sentence; a misspelt field goes before one that is missing."""
     found = error.errors(include_url=False)
     first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    path = [str(part) for part in first["loc"]]
+    path = [str(part) for part in first["loc"] if part != "[key]"]
     where, value = ".".join(path) or "as a whole", first.get("input")
     if first["type"] == "extra_forbidden":
         return f"there is no field {where}{nearest(path[-1], _fields(model, path[:-1]))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipeline.core.errors import DataError, UsageError
 from pipeline.core.progress import progress
@@ -14,6 +15,8 @@ from pipeline.ingest.day import Ingestion
 from pipeline.ingest.landing import STAGE, Landed, Landing
 from pipeline.ingest.settling import Settled, Settling
 from pipeline.store.engine import open_engine
+
+MOST_FILES = 5
 
 
 def run(settings: Settings, run: Run) -> Report:
@@ -28,14 +31,16 @@ def run(settings: Settings, run: Run) -> Report:
     if not settings.ingest.source:
         raise UsageError("There is no source of logs; set ingest.source to a folder or an s3:// prefix.")
     with open_engine(settings) as engine:
-        landed = _land(Landing(settings, run, Ingestion(settings, engine)), run)
+        ingestion = Ingestion(settings, engine)
+        landed = _land(Landing(settings, run, ingestion), run)
         in_force = {day.day: day.record for day in landed if day.record and not day.over_budget}
         settled = Settling(settings, run, engine).settle(in_force)
     run.refer_all(STAGE, settled.keys)
     over = [day.over_budget for day in landed if day.over_budget]
     if over:
         raise DataError(_refusal(over, run))
-    return _together(run, [day.report for day in landed], settled)
+    report = _together(run, [day.report for day in landed], settled)
+    return replace(report, sentence=report.sentence + _told_of_files(ingestion.spanning.told(run.days)))
 
 
 def _land(landing: Landing, run: Run) -> list[Landed]:
@@ -84,6 +89,12 @@ def _told_of(settled: Settled) -> str:
     if settled.waiting:
         told += f" Rows wait for {_days_of(settled.waiting, 'day')} that never landed: {_listed(settled.waiting)}."
     return told
+
+
+def _told_of_files(told: Sequence[str]) -> str:
+    """Returns where all rows are of the files that cover more than a day."""
+    more = [f"{len(told) - MOST_FILES} more files"] if len(told) > MOST_FILES else []
+    return "".join(f" {each}." for each in (*told[:MOST_FILES], *more))
 
 
 def _days_of(days: dict[str, int], what: str) -> str:

@@ -38,6 +38,49 @@ def test_an_unknown_profile_is_named_with_the_nearest_one() -> None:
         ),
         ("closed_weekdays: [sunday]", "closed_days: [soon]", r"calendar\.closed_days\.0: 'soon' is not a day"),
         ("events:", "events: [", r"is not YAML"),
+        (
+            "  event_type:",
+            "  file_covers: al\n  event_type:",
+            r"events\.file_covers: 'al' is unknown; did you mean all\?",
+        ),
+        (
+            'files: "{day}.csv"',
+            'files: "all.csv"',
+            r"'all\.csv' names a file for all days, but file_covers says day; put \{day\} .* or say file_covers: all",
+        ),
+        (
+            'files: "{day}.csv"',
+            'files: "{day}.csv"\n  file_covers: month',
+            r"names a file for one day, but file_covers says month",
+        ),
+        ("  event_type:", "  time: {format: isso}\n  event_type:", r"'isso' is no time format .*; did you mean iso"),
+        ("  event_type:", "  time: {format: '%d.%m.%Y %H:%Q'}\n  event_type:", r"holds %Q; known are %Y "),
+        (
+            "  event_type:",
+            "  time: {stated_offset: must}\n  event_type:",
+            r"'must' is unknown; did you mean must_match\?",
+        ),
+        ("session_id: visit", "session_id: yes", r"True is no name of a column; put it in quotes"),
+        ("seen: view", "seen: view, no: cart", r"values\.\w+: False is no text; put it in quotes"),
+        ("seen: view", "seen: view, seen: cart", r"'seen' stands twice in one place, again in line \d+"),
+        ("'^POST$'", "'^(?!POST)'", r"is not a regular expression"),
+        ("calendar:", "calendar:\n  opened: soon", r"calendar\.opened: 'soon' is not a day"),
+        (
+            "  exclude:",
+            "  test_accounts: [{colum: who, matches: x}]\n  exclude:",
+            r"no field events\.test_accounts\.0\.colum; did you mean column",
+        ),
+        ("calendar:", "catalogue: {format: properties}\ncalendar:", r"format: properties, .* need files"),
+        (
+            "calendar:",
+            "catalogue: {files: 'x.csv', file_covers: all, format: properties, columns: {item_id: a}}\ncalendar:",
+            r"format: properties needs property_column, value_column and columns\.valid_from",
+        ),
+        (
+            "calendar:",
+            "catalogue: {files: 'x.csv', columns: {item_id: a}}\ncalendar:",
+            r"'x\.csv' names a file for all days",
+        ),
     ],
 )
 def test_a_mistake_in_a_profile_is_one_sentence(source, own_profile, old: str, new: str, sentence: str) -> None:
@@ -52,6 +95,16 @@ def test_a_profile_without_anybody_is_refused(source, own_profile) -> None:
     own_profile("    user_id: {column: who, replace: {'\\.0$': \"\"}}\n", "")
     with pytest.raises(UsageError, match="needs user_id, session_id or both"):
         load_profile(str(source.profile))
+
+
+def test_a_column_may_be_called_by_a_number(source, own_profile) -> None:
+    own_profile("session_id: visit", "session_id: 790")
+    assert load_profile(str(source.profile)).events.columns.session_id.column == "790"
+
+
+def test_columns_that_tell_test_accounts_are_never_written_down(source, own_profile) -> None:
+    own_profile("  exclude:", "  test_accounts: [{column: words, matches: '^qa'}]\n  exclude:")
+    assert load_profile(str(source.profile)).person_columns == ("who", "visit", "words")
 
 
 def test_shipped_profiles_load_and_say_what_they_are() -> None:

@@ -76,6 +76,14 @@ def test_events_of_all_days_lie_in_one_file_and_each_day_takes_its_own(shop) -> 
     assert [event["quantity"] for event in events if event["event_type"] == "purchase"] == [1]
 
 
+def test_the_report_says_where_all_rows_of_the_file_are(shop) -> None:
+    report = shop.ingest(f"{FIRST}..{SECOND}", run_id="both").report
+    assert report.sentence.endswith(
+        " events.csv: 9 rows = 7 of 2015-06-02..2015-06-03 + 1 of other days + 1 without a readable time."
+    )
+    assert report.counts["rows"] == 7
+
+
 def test_a_day_holds_what_was_known_when_it_began_and_every_change_within_it(shop) -> None:
     found = [
         (row["item_id"], row["valid_from"].strftime("%m-%d %H:%M"), row["category"], row["price"], row["in_stock"])
