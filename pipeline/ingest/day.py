@@ -3,70 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline.core.artifacts import digest_of
-from pipeline.core.days import Days, end_of_day
-from pipeline.core.errors import MissingInputError
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
-from pipeline.ingest import catalogue, people, writing
+from pipeline.ingest import people, writing
 from pipeline.ingest.accounts import report_of, require_equation
+from pipeline.ingest.asked import Asked, Found, find
 from pipeline.ingest.budget import Budget
+from pipeline.ingest.elsewhere import Elsewhere
 from pipeline.ingest.profile import load_profile
 from pipeline.ingest.questions import Questions
 from pipeline.ingest.rules import OUTCOMES, rules_of
-from pipeline.ingest.spanning import Spanning, files_of
+from pipeline.ingest.spanning import Spanning
 from pipeline.store.engine import Engine
 from pipeline.store.erasures import Erasures
-from pipeline.store.files import RawFile
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One day and what its rows are held against, all in UTC.
-
-    Attributes:
-        begin: first moment of the day in the shop's zone; `end` is the first moment after it.
-        horizon: later rows come from the future.
-        oldest: earlier rows come too late.
-    """
-
-    day: date
-    begin: datetime
-    end: datetime
-    horizon: datetime
-    oldest: datetime
-
-    @classmethod
-    def of(cls, day: date, shop_zone: str, file_zone: str, as_of: datetime, max_late_days: int) -> Asked:
-        begin, end = end_of_day(day - timedelta(days=1), shop_zone), end_of_day(day, shop_zone)
-        # An as-of time after the day changes nothing, so a night and a history over many days make the same artifact.
-        horizon = as_of.astimezone(UTC) if as_of < end else max(end, end_of_day(day, file_zone))
-        return cls(day, begin, end, horizon, begin - timedelta(days=max_late_days))
-
-    def table(self) -> pa.Table:
-        return catalogue.asked_moments(self.begin, self.end, self.horizon, self.oldest)
-
-
-@dataclass(frozen=True)
-class Found:
-    """The raw files of one day."""
-
-    events: list[RawFile]
-    items: list[RawFile]
-    tree: list[RawFile]
-
-    def digests(self) -> dict[str, str]:
-        return {f"file {file.name}": file.digest for file in (*self.events, *self.items, *self.tree)}
 
 
 class Ingestion:
@@ -102,28 +59,7 @@ class Ingestion:
 
     def find(self, asked: Asked) -> Found:
         """Raises: MissingInputError: the day has no file and the calendar does not call it closed."""
-        events, items = self.profile.events, self.profile.catalogue
-        found = self._files(events.files, events.file_covers, asked, events.time.zone)
-        if not found and not self.profile.calendar.closed(asked.day):
-            raise MissingInputError(
-                f"No logs for {asked.day}: expected {self._expected(events.files, asked)}, and the profile's calendar "
-                f"calls the day open."
-            )
-        described = self._files(items.files, items.file_covers, asked, items.time.zone)
-        tree = self._files(items.category_tree and items.category_tree.files, "all", asked, items.time.zone)
-        for what, pattern, files in (
-            ("catalogue", items.files, described),
-            ("category tree", items.category_tree and items.category_tree.files, tree),
-        ):
-            if found and pattern and not files:
-                raise MissingInputError(f"No {what} for {asked.day}: expected {self._expected(pattern, asked)}.")
-        return Found(found, described, tree)
-
-    def _files(self, pattern: str | None, covers: str, asked: Asked, zone: str) -> list[RawFile]:
-        return files_of(self.settings, pattern, covers, asked, zone) if pattern else []
-
-    def _expected(self, pattern: str, asked: Asked) -> str:
-        return f"{self.limits.source.rstrip('/')}/{pattern.format(day=asked.day)}"
+        return find(self.settings, self.profile, asked)
 
     def inputs(self, asked: Asked, found: Found) -> dict[str, str]:
         """Returns what decides the day's artifact, the settings aside."""
@@ -185,24 +121,3 @@ class Ingestion:
         writing.write_rows(folder / "quarantine.parquet", refused, writing.QUARANTINE_SCHEMA)
         writing.write_rows(folder / "catalogue.parquet", ask(questions.items), writing.CATALOGUE_SCHEMA)
         return elsewhere.days()
-
-
-class Elsewhere:
-    """Counts, while they are written, the rows that belong to other days of the shop than their file's."""
-
-    def __init__(self, asked: Asked, shop_zone: str) -> None:
-        reach = Days(asked.oldest.date() - timedelta(days=2), asked.horizon.date() + timedelta(days=2))
-        self._days = [str(day) for day in reach]
-        begins = [end_of_day(day - timedelta(days=1), shop_zone) for day in reach]
-        self._begins = pa.array(begins, pa.timestamp("us", "UTC")).cast("int64").to_numpy()
-        self._rows = np.zeros(len(self._days), np.int64)
-
-    def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            times = batch.column("event_time").cast(pa.timestamp("us", "UTC")).cast("int64").to_numpy()
-            places = np.searchsorted(self._begins, times, side="right") - 1
-            self._rows += np.bincount(places, minlength=len(self._rows))
-            yield batch
-
-    def days(self) -> dict[str, int]:
-        return {day: int(rows) for day, rows in zip(self._days, self._rows, strict=True) if rows}

@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 from pipeline.core.errors import MissingInputError, UsageError
 from pipeline.core.settings import Settings
 from pipeline.ingest import batches, catalogue, people
+from pipeline.ingest.asked import Asked
 from pipeline.ingest.canonical import text_of
-from pipeline.ingest.day import Asked
 from pipeline.ingest.profile import Profile
 from pipeline.ingest.questions import Questions
 from pipeline.ingest.reading import read_rows
