@@ -189,8 +189,9 @@ class _Cutter:
             first, end = int(ends[until - 1]) + 1, int(ends[until])
             if end - begin > MAX_RECORD_BYTES:
                 return line, False
-            if self.quotes.closes(data[first:end]):
-                return until, True
+            closes = self.quotes.closes(data[first:end])
+            if closes is not None:
+                return (until, True) if closes else (line, False)
         return (line, False) if last or len(data) - begin > MAX_RECORD_BYTES else (-1, False)
 
     def _block(self, data: bytes, ends: np.ndarray, marks: np.ndarray, unclosed: list[int]) -> Block:
@@ -212,6 +213,7 @@ class Quotes:
         field = rb'(?:"(?:[^"]|"")*+"[^%b]*+|[^"%b][^%b]*+|)' % (mark, mark, mark)
         self._whole = re.compile(rb"%b(?:%b%b)*+" % (field, mark, field), re.DOTALL)
         self._rest_of_field = re.compile(rb'(?:[^"]|"")*+"', re.DOTALL)
+        self._end_of_field = re.compile(rb"[%b\r]|\Z" % mark)
         self._unquoted = re.compile(rb'(?:^|(?<=%b))"(?:[^"]|"")*+"' % mark, re.DOTALL)
         self._before = np.array([NEWLINE, *delimiter.encode()], np.uint8)
         self._after = np.array([NEWLINE, CARRIAGE_RETURN, QUOTE, *delimiter.encode()], np.uint8)
@@ -220,10 +222,17 @@ class Quotes:
         """Does a line that begins a record end inside a quoted field?"""
         return self._whole.fullmatch(line) is None
 
-    def closes(self, line: bytes) -> bool:
-        """Does a line that begins inside a quoted field end outside of one?"""
+    def closes(self, line: bytes) -> bool | None:
+        """Does a line that begins inside a quoted field end outside of one? None where the next line must tell.
+
+        A quote within the field that neither is doubled nor ends it opened another one: the first was never closed.
+        """
         closing = self._rest_of_field.match(line)
-        return closing is not None and not self.opens(b"_" + line[closing.end() :])
+        if closing is None:
+            return None
+        if not self._end_of_field.match(line, closing.end()):
+            return False
+        return None if self.opens(b"_" + line[closing.end() :]) else True
 
     def doubtful(self, bytes_: np.ndarray, ends: np.ndarray, quotes: np.ndarray) -> np.ndarray:
         """Returns the numbers of lines whose quotes do not plainly come in pairs around whole fields.

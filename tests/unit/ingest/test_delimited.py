@@ -44,15 +44,37 @@ def fields_of(text: str) -> tuple[list[str], bool]:
     return fields, inside
 
 
+def end_of(text: str, at: int) -> int | None:
+    """Returns where a record ends, or None where a quote never closes.
+
+    A quote closes a field of several lines only where a delimiter or the line's end follows.
+    """
+    inside, begun, crossed, lines, n = False, False, False, 1, at
+    while n < len(text) and (inside or text[n] != "\n"):
+        letter, after = text[n], text[n + 1 : n + 2]
+        if inside and letter == '"' and after == '"':
+            n += 1
+        elif inside and letter == '"':
+            inside = False
+            if crossed and after not in ("", ",", "\r", "\n"):
+                return None
+        elif inside:
+            crossed = crossed or letter == "\n"
+            lines += letter == "\n"
+        elif letter == '"' and not begun:
+            inside, crossed = True, False
+        begun = letter != "," or inside
+        n += 1
+    return None if inside or (lines > 1 and n - at > MAX_RECORD_BYTES) else n
+
+
 def read_carefully(data: bytes, encoding: str, null_words: tuple[str, ...]) -> Read:
     """Reads record by record; bytes are looked at as latin-1, in which each is a letter of its own."""
     at = 3 if data.startswith(records.BOM) else 0
     found: Read = []
     while at < len(data):
-        ends = [n for n in range(at, len(data)) if data[n : n + 1] == b"\n"] + [len(data)]
-        closing = (n for n in ends if n - at <= MAX_RECORD_BYTES and not fields_of(data[at:n].decode("latin-1"))[1])
-        closed = next(closing, None)
-        end = ends[0] if closed is None else closed
+        closed = end_of(data.decode("latin-1"), at)
+        end = data.find(b"\n", at) % (len(data) + 1) if closed is None else closed
         record = data[at : end - 1] if end > at and data[end - 1 : end] == b"\r" else data[at:end]
         if record:
             found.append((at, *judged(record, closed is not None, encoding, null_words)))

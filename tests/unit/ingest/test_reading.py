@@ -42,6 +42,7 @@ def cut(data: bytes, delimiter: str | None = ",", chunk_bytes: int = 7) -> list[
         (b'1,"say ""hi""\nyou"\n2,b\n', [b'1,"say ""hi""\nyou"', b"2,b"]),
         (b'1,12" plate\n2,10" plate\n', [b'1,12" plate', b'2,10" plate']),
         (b'1,"never closed\n2,b\n3,c\n', [b'1,"never closed', b"2,b", b"3,c"]),
+        (b'1,"never closed\n2,"b, c"\n3,c\n', [b'1,"never closed', b'2,"b, c"', b"3,c"]),
         (b"", []),
     ],
 )
