@@ -52,20 +52,13 @@ def canonical(raw: ir.Table, profile: Profile) -> ir.Table:
 
 
 def text_of(raw: ir.Table, column: Column | None) -> ir.StringValue:
-    """Returns a raw column with the profile's replacements made; null where it is not mapped or nothing is left.
+    """Returns a column with the profile's replacements made; null where it is not mapped or nothing is left.
 
-    Replacements are made before the rows reach an engine where the table has a column for it, since engines do not
-    agree on regular expressions.
+    Replacements are made before the rows reach an engine, since engines do not agree on regular expressions.
     """
     if column is None:
         return ibis.null("string")
-    name = batches.text_name(column)
-    if name in raw.columns:
-        return raw[name]
-    text = raw[f"raw_{column.column}"]
-    for pattern, replacement in column.replace.items():
-        text = text.re_replace(pattern, replacement)
-    return text.nullif("") if column.replace else text
+    return raw[batches.text_name(column) if column.replace else f"raw_{column.column}"]
 
 
 def _event_type(raw: ir.Table, profile: Profile) -> ir.StringValue:

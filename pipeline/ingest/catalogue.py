@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import DataError
 from pipeline.core.schema import CATALOGUE
+from pipeline.ingest import batches
 from pipeline.ingest.canonical import catalogue_value, described, text_of
-from pipeline.ingest.profile import DESCRIBED, CatalogueColumns, Profile
+from pipeline.ingest.profile import DESCRIBED, CatalogueColumns, Column, Profile
 from pipeline.ingest.reading import read_rows
 from pipeline.ingest.times import moment
 from pipeline.store.files import RawFile
@@ -36,8 +37,15 @@ def columns(profile: Profile) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column.column for column in mapped if column))
 
 
+def replaced(profile: Profile) -> dict[str, Column]:
+    """Returns the columns that get replacements made before the engine sees them, by name."""
+    mapped = (getattr(profile.catalogue.columns, name) for name in CatalogueColumns.model_fields)
+    return {batches.text_name(column): column for column in mapped if column and column.replace}
+
+
 def schema(profile: Profile) -> pa.Schema:
-    return pa.schema([("place", pa.int64()), *((f"raw_{name}", pa.string()) for name in columns(profile))])
+    texts = [*(f"raw_{name}" for name in columns(profile)), *replaced(profile)]
+    return pa.schema([("place", pa.int64()), *((name, pa.string()) for name in texts)])
 
 
 def read_items(files: Sequence[RawFile], profile: Profile) -> Iterator[pa.RecordBatch]:
@@ -47,10 +55,21 @@ def read_items(files: Sequence[RawFile], profile: Profile) -> Iterator[pa.Record
         for rows in read_rows(file, profile.catalogue.layout, columns(profile)):
             places = pa.array(range(place, place + len(rows.torn)), pa.int64())
             arrays = [places, *(column.combine_chunks() for column in rows.table.columns)]
+            arrays += [_cleaned(rows.table, column, profile) for column in replaced(profile).values()]
             batch = pa.RecordBatch.from_arrays(arrays, schema=wanted)
             whole = pa.array([why is None for why in rows.torn], pa.bool_())
             yield batch.filter(pc.and_(whole, _asked_for(batch, profile)))
             place += len(rows.torn)
+
+
+def _cleaned(rows: pa.Table, column: Column, profile: Profile) -> pa.Array:
+    catalogue = profile.catalogue
+    if column.column in rows.column_names:
+        said = rows.column(column.column)
+    else:
+        of_property = pc.equal(rows.column(catalogue.property_column), column.column)
+        said = pc.if_else(of_property, rows.column(catalogue.value_column), pa.scalar(None, pa.string()))
+    return batches.cleaned(said.combine_chunks(), column)
 
 
 def _asked_for(batch: pa.RecordBatch, profile: Profile) -> pa.Array:
@@ -109,7 +128,7 @@ def states_of_files(profile: Profile) -> ir.Table:
 def _said(profile: Profile) -> ir.Table:
     """Returns what each row says, typed; a row without item, or without a readable time where one is due, is none."""
     mapped = profile.catalogue.columns
-    raw = ibis.table({"place": "int64"} | {f"raw_{name}": "string" for name in columns(profile)}, name="raw_items")
+    raw = ibis.table(ibis.Schema.from_pyarrow(schema(profile)), name="raw_items")
     if profile.catalogue.format == "properties":
         what, value = raw[f"raw_{profile.catalogue.property_column}"], raw[f"raw_{profile.catalogue.value_column}"]
         properties = {column.column for name in DESCRIBED if (column := getattr(mapped, name))}
