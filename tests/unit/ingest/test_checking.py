@@ -172,8 +172,8 @@ def test_the_zone_of_the_shop_and_that_of_the_log_may_part_days_differently(own_
     # Half past midnight in Berlin is half past eleven of the day before in UTC.
     text = report("2026-01-05 00:30:00,anna,v1,seen,lamp,,1.00,", "2026-01-05 12:00:00,anna,v1,seen,lamp,,1.00,")
     assert (
-        "- 1 rows belong to another day than 2026-01-05: shop.timezone, whose midnight parts days, is UTC, and time.zone "
-        "is Europe/Berlin." in text.splitlines()
+        "- 1 rows belong to another day than 2026-01-05: shop.timezone, whose midnight parts days, is UTC, and "
+        "time.zone is Europe/Berlin." in text.splitlines()
     )
 
 
