@@ -137,7 +137,7 @@ def _figures(
     judge, ingest = settings.validate, settings.ingest
     trailing = (judge.trailing_days, judge.min_trailing_days, judge.drift_min_rows, ingest.quarantine_min_rows)
     measures = Measures({DAY: row}, {}, {DAY: _summary(events, catalogue)})
-    trail = Trail.before(settings, run.layout, Partitions.open(settings, "published"), [DAY])
+    trail = Trail.before(settings, run, Partitions.open(settings, "published"), [DAY])
     asked = [rule for rule in rules if METRICS[rule.metric].kind == "trail"]
     compare(measures, trail.known(), asked, Standpoint(run.as_of, "UTC", *trailing))
     return row

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pipeline.core.artifacts import MANIFEST, Artifact
-from pipeline.core.run import Layout
+from pipeline.core.artifacts import Artifact
+from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.store.partitions import Partitions, Record
 from pipeline.validate.measure import Day
@@ -25,19 +25,19 @@ class Trail:
         since: the first day that comparison reaches back to.
     """
 
-    layout: Layout
+    run: Run
     partitions: Partitions
     records: Mapping[date, Record]
     since: date
 
     @classmethod
-    def before(cls, settings: Settings, layout: Layout, partitions: Partitions, days: Sequence[date]) -> Trail:
+    def before(cls, settings: Settings, run: Run, partitions: Partitions, days: Sequence[date]) -> Trail:
         first, last = min(days), max(days)
         judge = settings.validate
         oldest = first - timedelta(days=max(judge.trailing_days, judge.catalogue_days))
         wanted = [day for day in partitions.days() if oldest <= day < last and day not in days]
         records = {day: record for day in wanted if (record := partitions.read(day))}
-        return cls(layout, partitions, records, first - timedelta(days=judge.trailing_days))
+        return cls(run, partitions, records, first - timedelta(days=judge.trailing_days))
 
     def digests(self) -> dict[str, str]:
         return {f"published {day}": record.digest for day, record in self.records.items()}
@@ -65,9 +65,10 @@ class Trail:
         return [(day, r) for day, r in self.records.items() if day >= self.since and not r["closed"] and r["rows"]]
 
     def _kept_by(self, key: str) -> dict[date, Summary]:
-        artifact = Artifact(self.layout.artifact(STAGE, key))
-        whole = (artifact.path / MANIFEST).exists() and (artifact.path / FILE).exists()
-        return read_summaries(artifact.json(FILE)) if whole else {}
+        if not self.run.has(STAGE, key):
+            return {}
+        artifact = Artifact(self.run.layout.artifact(STAGE, key))
+        return read_summaries(artifact.json(FILE)) if (artifact.path / FILE).exists() else {}
 
 
 def publish(partitions: Partitions, day: Day, seen: Record | None, run_id: str, validated_by: str) -> None:

@@ -36,7 +36,7 @@ def run(settings: Settings, run: Run) -> Report:
     days = _days(run)
     partitions = Partitions.open(settings, "published")
     seen = {day.day: partitions.read(day.day) for day in days}
-    trail = Trail.before(settings, run.layout, partitions, [day.day for day in days])
+    trail = Trail.before(settings, run, partitions, [day.day for day in days])
     night = Night(settings, run, days, trail)
     report = run.once(STAGE, night.inputs(), night.sections(), night.fill)
     artifact = run.artifact(STAGE)
