@@ -2,7 +2,6 @@
 
 Order, strongest first: `--set section.field=value`, environment (`PIPELINE_TRAIN__EPOCHS=3`),
 `pipeline.yaml`, defaults.
-A field marked `keyed=False` cannot change what a step makes, so it is left out of the step's input key.
 """
 
 from __future__ import annotations
@@ -11,320 +10,34 @@ import difflib
 import os
 import warnings
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
-from pipeline.core.errors import MissingSecretError, SettingsError
-
-ENVIRONMENT_PREFIX = "PIPELINE_"
-FREE = {"keyed": False}
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Store(Section):
-    """Where everything lies."""
-
-    root: Path = Field(
-        Path("var"), description="Folder of artifacts, runs, bundles and ledger.", json_schema_extra=FREE
-    )
-    ledger_url: str = Field(
-        "", description="SQLAlchemy URL of the ledger; empty is SQLite under root.", json_schema_extra=FREE
-    )
-    shared: str = Field(
-        "",
-        description="s3://BUCKET/PREFIX where machines share partitions and artifacts; empty keeps them under root.",
-        json_schema_extra=FREE,
-    )
-    lease_seconds: float = Field(
-        60.0, gt=0, description="A holder silent so long loses its lease on a shared store.", json_schema_extra=FREE
-    )
-    retention_days: int = Field(
-        0,
-        ge=0,
-        description="Partitions so many days before the newest landed day are collected; 0 keeps all.",
-        json_schema_extra=FREE,
-    )
-    artifact_days: int = Field(
-        0,
-        ge=0,
-        description="Artifacts no run of so many days before the newest landed day names are collected; 0 keeps all.",
-        json_schema_extra=FREE,
-    )
-
-
-class Engine(Section):
-    """What computes over events: embedded, or a cluster, with the same rows."""
-
-    name: Literal["duckdb", "spark"] = Field(
-        "duckdb", description="DuckDB in the step's process, or Apache Spark.", json_schema_extra=FREE
-    )
-    memory_mb: int = Field(1024, ge=128, description="Memory of DuckDB; more spills to disk.", json_schema_extra=FREE)
-    threads: int = Field(0, ge=0, description="Threads of DuckDB; 0 takes every core.", json_schema_extra=FREE)
-    scratch: str = Field(
-        "",
-        description="Folder of what spills; empty is the system's. With a Spark cluster one that all machines share.",
-        json_schema_extra=FREE,
-    )
-    spark_master: str = Field("local[*]", description="Where Spark runs its work.", json_schema_extra=FREE)
-    spark_options: dict[str, str] = Field(
-        {}, description="Further options of Spark, by their own names.", json_schema_extra=FREE
-    )
-
-
-class S3(Section):
-    """The object store; credentials come from where the AWS SDK finds them."""
-
-    endpoint_url: str = Field("", description="Endpoint; empty is AWS's own.", json_schema_extra=FREE)
-    region: str = Field("", description="Region; empty is the SDK's.", json_schema_extra=FREE)
-    path_style: bool = Field(
-        False, description="Bucket in the path, as most servers of one's own want.", json_schema_extra=FREE
-    )
-    encryption: Literal["", "AES256", "aws:kms"] = Field(
-        "", description="Encryption at rest asked for with every upload.", json_schema_extra=FREE
-    )
-    kms_key_id: str = Field("", description="Key of `aws:kms`; empty is the bucket's.", json_schema_extra=FREE)
-    checksums: Literal["crc32", "md5"] = Field(
-        "crc32",
-        description="What guards an upload; `md5` where the server knows no newer.",
-        json_schema_extra=FREE,
-    )
-    conditional_writes: bool = Field(
-        True,
-        description="The endpoint honours If-Match; else the ledger's database guards.",
-        json_schema_extra=FREE,
-    )
-    part_mb: int = Field(16, ge=5, le=5000, description="Size of a part of a larger upload.", json_schema_extra=FREE)
-    max_attempts: int = Field(8, ge=1, description="Tries of one request, with backoff.", json_schema_extra=FREE)
-    connect_timeout_seconds: float = Field(5.0, gt=0, description="Wait for a connection.", json_schema_extra=FREE)
-    read_timeout_seconds: float = Field(60.0, gt=0, description="Wait for an answer.", json_schema_extra=FREE)
-
-
-class Shop(Section):
-    """What holds for the shop as a whole."""
-
-    timezone: str = Field("UTC", description="Zone whose midnights part one day's events from the next.")
-    k: int = Field(20, ge=1, le=1000, description="How many items an answer holds; the k of every recall@k.")
-    metric: Literal["all_items", "new_items"] = Field(
-        "new_items", description="Whether recommending again what the user already had counts as finding."
-    )
-
-
-class Ingest(Section):
-    """Raw logs to canonical events."""
-
-    source: str = Field("", description="Folder or s3:// prefix of the raw logs.", json_schema_extra=FREE)
-    profile: str = Field("generated", description="Name of a shipped source profile, or path of one's own.")
-    duplicate_window_seconds: int = Field(1, ge=0, description="The same event again within so long is one event.")
-    max_late_days: int = Field(
-        30, ge=0, description="Rows older than so many days before their file's day are refused."
-    )
-    min_price: float = Field(0.0, ge=0, description="Least price of a piece.")
-    max_price: float = Field(1_000_000.0, gt=0, description="Most a piece may cost.")
-    max_quantity: int = Field(1_000_000, ge=1, description="Most pieces one row may move.")
-    robot_events_per_minute: float = Field(60, gt=0, description="A session faster than this is a robot's.")
-    robot_min_events: int = Field(50, ge=2, description="Sessions shorter than this are never called robots.")
-    robot_min_gap_variation: float = Field(
-        0.05, ge=0, description="A session whose gaps vary less (deviation over mean) is a robot's; 0 is off."
-    )
-    unknown_items: Literal["keep", "quarantine"] = Field(
-        "keep", description="What becomes of events on items that the day's catalogue files do not name."
-    )
-    quarantine_warn_share: float = Field(0.01, ge=0, le=1, description="Share of refused rows that is worth a warning.")
-    quarantine_fail_share: float = Field(0.2, ge=0, le=1, description="Share of refused rows that fails the day.")
-    quarantine_min_rows: int = Field(20, ge=0, description="Fewer refused rows than this never fail a day.")
-    rule_warn_share: dict[str, Share] = Field(
-        {}, description="Share of rows one rule may take before a warning, by rule."
-    )
-    rule_fail_share: dict[str, Share] = Field({}, description="Share of rows one rule may take before the day fails.")
-    max_routed_share: float = Field(
-        0.8, ge=0, le=1, description="Share of rows of other days that fails a file of one day."
-    )
-    replay: str = Field(
-        "",
-        description="Only days that hold quarantined rows are read again: of this rule, or `all`.",
-        json_schema_extra=FREE,
-    )
-
-
-class Validate(Section):
-    """Rules for a day's events as a whole."""
-
-    trailing_days: int = Field(28, ge=1, description="Days before the judged one that it is compared with.")
-    min_trailing_days: int = Field(5, ge=1, description="With fewer trailing days the verdict says it is warming up.")
-    min_rows: int = Field(50, ge=0, description="Fewer events than this fail an open day.")
-    volume_low_ratio: float = Field(0.05, ge=0, description="Least volume, as a share of the expected.")
-    volume_high_ratio: float = Field(10.0, gt=0, description="Most volume, as a multiple of the expected.")
-    suite: str = Field("events", description="Name of a shipped suite of rules, or path of one's own YAML file.")
-    catalogue_suite: str = Field("catalogue", description="The same for what the days say of items.")
-    catalogue_days: int = Field(400, ge=1, description="Days back an item may have been described.")
-    drift_min_rows: int = Field(500, ge=2, description="Columns with fewer values on a day are not asked for drift.")
-    max_unknown_item_share: float = Field(0.2, ge=0, le=1, description="Most events on items the catalogue lacks.")
-    max_age_hours: float = Field(
-        48, gt=0, description="An older newest event, closed days taken off, is worth a warning."
-    )
-
-
-class Prepare(Section):
-    """Published days to a training set."""
-
-    window_days: int = Field(400, ge=3, description="Days of events, counted back from the run's last day.")
-    max_test_days: int = Field(7, ge=1, description="Most of the newest days the test may take.")
-    min_test_queries: int = Field(
-        500, ge=1, description="The test takes as many days as hold so many queries on every night of a week."
-    )
-    validation_days: int = Field(7, ge=1, description="Days before the test that early stopping and recipe choice see.")
-    history_length: int = Field(30, ge=1, le=512, description="How many of the last events the query tower reads.")
-    query_events: int = Field(
-        1000, ge=1, description="How many of the last events an evaluation query carries, so that all seen is excluded."
-    )
-    min_item_events: int = Field(1, ge=1, description="Items with fewer training events do not enter the vocabulary.")
-    forget_item_days: int = Field(
-        0, ge=0, le=36_500, description="Items unseen in the last so many days of training leave; 0: in all of it."
-    )
-    answer_minutes: int = Field(30, ge=1, description="A view, cart or purchase this soon after a search answers it.")
-    max_evaluation_queries: int = Field(
-        20_000, ge=1, description="Validation and test keep at most so many, drawn evenly."
-    )
-
-
-class Train(Section):
-    """The two towers."""
-
-    dim: int = Field(64, ge=4, le=512, description="Length of query and item vectors.")
-    hidden_units: int = Field(128, ge=8, le=4096, description="Width of each tower's hidden layer.")
-    text_buckets: int = Field(8192, ge=64, description="Hash buckets for words and character n-grams.")
-    epochs: int = Field(5, ge=0, le=500, description="Passes over the training targets.")
-    batch_size: int = Field(1024, ge=8, description="Targets a step, all replicas together.")
-    learning_rate: float = Field(2e-3, gt=0, description="Adam's peak rate.")
-    temperature: float = Field(0.07, gt=0, description="Scores are divided by this before the softmax.")
-    uniform_negatives: int = Field(
-        1024, ge=0, description="Negatives drawn evenly from the catalogue, beside in-batch ones."
-    )
-    id_dropout: float = Field(0.1, ge=0, lt=1, description="Share of ids hidden, so new items live by content.")
-    title_share: float = Field(0.1, ge=0, le=1, description="Share asked for by title: teaches the text query.")
-    next_visit_share: float = Field(0.5, ge=0, le=1, description="Share of targets told from earlier visits alone.")
-    half_life_days: float = Field(90.0, ge=0, description="A target so much older counts half; 0 counts all alike.")
-    visit_pause_minutes: float = Field(30.0, gt=0, description="A longer pause between two events begins a new visit.")
-    patience_epochs: int = Field(2, ge=1, description="Epochs without a better validation recall before stopping.")
-    checkpoint_seconds: float = Field(30.0, ge=0, description="Least time between checkpoints.", json_schema_extra=FREE)
-    replicas: int = Field(0, ge=0, description="Logical CPU replicas; 0 takes every GPU, or one CPU.")
-    deterministic: bool = Field(False, description="Op determinism on one thread: equal keys give equal weights.")
-    seed: int = Field(17, description="Seed of weights, order and draws.")
-
-
-class Optimize(Section):
-    """Recipes, budgets, choice."""
-
-    recipes: tuple[str, ...] = Field(
-        ("float32", "dynamic_int8", "pruned_qat_int8"), min_length=1, description="Recipes tried, in this order."
-    )
-    max_recall_loss: float = Field(
-        0.01, ge=0, le=1, description="Most recall@k a recipe may lose, relative to float32."
-    )
-    max_p99_ms: float = Field(
-        20.0, gt=0, description="Budget for tower and index together, p99 of one thread's CPU time."
-    )
-    max_bundle_mb: float = Field(2000.0, gt=0, description="Budget for the release bundle on disk.")
-    latency_requests: int = Field(1000, ge=50, description="Timed calls of each recipe, interleaved.")
-    sparsity: float = Field(0.5, ge=0, lt=1, description="Share of Dense weights magnitude pruning takes to zero.")
-    finetune_epochs: int = Field(1, ge=1, description="Epochs of fine-tuning for recipes that train.")
-
-
-class Register(Section):
-    """MLflow."""
-
-    tracking_uri: str = Field(
-        "", description="MLflow tracking URI; empty is SQLite under store.root.", json_schema_extra=FREE
-    )
-    experiment: str = Field("retrain_two_tower", description="Experiment the runs belong to.")
-    model_name: str = Field("two_tower", description="Name of the registered model.")
-
-
-class Gate(Section):
-    """What a challenger must prove."""
-
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of every interval, two-sided.")
-    power: float = Field(
-        0.9, gt=0.5, lt=1, description="Chance with which an equal challenger shall pass the derived margin."
-    )
-    bootstrap_samples: int = Field(2000, ge=100, description="Resamples of users behind each interval.")
-    max_margin: float = Field(
-        0.1, gt=0, lt=1, description="The shop's limit: relative recall it may risk for a newer model."
-    )
-    anchor_days: int = Field(28, ge=1, description="The best promoted of so many days is the anchor.")
-    min_queries: int = Field(100, ge=1, description="Fewer test queries than this are inconclusive.")
-    min_slice_queries: int = Field(50, ge=1, description="Slices with fewer are reported, not judged.")
-    max_p99_ms: float = Field(100.0, gt=0, description="The shop's promise, held by the interval's upper end.")
-    max_latency_ratio: float = Field(1.5, ge=1, description="Most p50 and p95, relative to the champion's.")
-    latency_requests: int = Field(1200, ge=50, description="Requests to each server in a round, by turns.")
-    max_memory_mb: float = Field(1024.0, gt=0, description="Resident memory of a server with the bundle loaded.")
-    start_timeout_seconds: float = Field(
-        60.0, gt=0, description="A server not ready by then fails the infra gate.", json_schema_extra=FREE
-    )
-    seed: int = Field(23, description="Seed of the bootstrap.")
-
-
-class Promote(Section):
-    """Who says yes, and whom to tell."""
-
-    approval: Literal["automatic", "by_hand"] = Field("automatic", description="`by_hand` waits for review_promotion.")
-    servers: tuple[str, ...] = Field((), description="Base URLs of servers that must confirm.", json_schema_extra=FREE)
-    confirm_timeout_seconds: float = Field(
-        30.0, gt=0, description="A server silent so long rolls the promotion back.", json_schema_extra=FREE
-    )
-    start_timeout_seconds: float = Field(
-        60.0, gt=0, description="What no fresh server serves by then is not promoted.", json_schema_extra=FREE
-    )
-
-
-class Serve(Section):
-    """The recommendation server."""
-
-    host: str = Field("127.0.0.1", description="Address it listens on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port; 0 takes a free one.")
-    poll_seconds: float = Field(1.0, gt=0, description="How often the champion's pointer is read.")
-    max_body_bytes: int = Field(262_144, ge=1024, description="Larger requests get 413.")
-    max_k: int = Field(500, ge=1, description="Largest k a request may ask for.")
-    max_history: int = Field(1000, ge=1, description="Longest history a request may send; the newest count.")
-
-
-class Simulate(Section):
-    """The generated shop."""
-
-    events_per_day: int = Field(6000, ge=10, description="Mean clean events of an ordinary day.")
-    users: int = Field(3000, ge=10, description="People with an account.")
-    items: int = Field(2000, ge=10, description="Catalogue size.")
-    dirt_share: float = Field(0.01, ge=0, le=0.5, description="Share of rows that are spoilt on purpose.")
-    seed: int = Field(7, description="Seed of the whole shop.")
-
-
-class Secrets(Section):
-    """Never written anywhere."""
-
-    pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that turns person ids into pseudonyms.")
-    previous_pseudonym_keys: tuple[SecretStr, ...] = Field(
-        (), description="Keys in force before, so that people known under them can be forgotten; as JSON list."
-    )
-
-    def require(self, name: str) -> str:
-        """Raises: MissingSecretError: that secret is not set."""
-        value = getattr(self, name)
-        if value is None or not value.get_secret_value():
-            variable = f"{ENVIRONMENT_PREFIX}SECRETS__{name.upper()}"
-            raise MissingSecretError(
-                f"The secret {variable} is not set; put 32 random bytes in hex into the environment."
-            )
-        return value.get_secret_value()
-
+from pipeline.core.errors import SettingsError
+from pipeline.core.sections import (
+    ENVIRONMENT_PREFIX,
+    FREE,
+    S3,
+    Engine,
+    Gate,
+    Ingest,
+    Optimize,
+    Prepare,
+    Promote,
+    Register,
+    Secrets,
+    Section,
+    Serve,
+    Shop,
+    Simulate,
+    Store,
+    Train,
+    Validate,
+)
 
 # Two stages are called like deprecated methods of pydantic's base class, which nobody here calls.
 warnings.filterwarnings("ignore", message='Field name "(validate|register)"', category=UserWarning)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.core.settings import Gate as Limits
+from pipeline.core.sections import Gate as Limits
 from pipeline.gate.rules import GATES, Evidence, Finding, Gate, Verdict
 from pipeline.model.statistics import (
     Interval,

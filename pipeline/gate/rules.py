@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.core.settings import Gate as Limits
+from pipeline.core.sections import Gate as Limits
 from pipeline.model.statistics import Interval
 
 Verdict = Literal["pass", "fail", "inconclusive", "reported"]

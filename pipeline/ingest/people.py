@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from pipeline.core.settings import Secrets
+    from pipeline.core.sections import Secrets
 
 Pseudonymise = Callable[[pa.StringArray], pa.StringArray]
 KEY_ID_DIGITS = 8

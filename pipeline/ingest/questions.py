@@ -9,7 +9,7 @@ import ibis.expr.types as ir
 
 from pipeline.core.errors import UsageError
 from pipeline.core.schema import EVENT, QUARANTINE
-from pipeline.core.settings import Ingest
+from pipeline.core.sections import Ingest
 from pipeline.ingest import batches, catalogue
 from pipeline.ingest.canonical import canonical, event_id, raw_table
 from pipeline.ingest.profile import Profile

@@ -15,7 +15,7 @@ import ibis.expr.types as ir
 
 from pipeline.core.errors import UsageError
 from pipeline.core.schema import CATALOGUE, EVENT
-from pipeline.core.settings import Ingest
+from pipeline.core.sections import Ingest
 from pipeline.ingest.batches import patterns, raw_columns
 from pipeline.ingest.canonical import raw_table
 from pipeline.ingest.profile import AccountPattern, Exclusion, Profile

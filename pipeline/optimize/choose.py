@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import DataError
-from pipeline.core.settings import Optimize
+from pipeline.core.sections import Optimize
 from pipeline.model.statistics import Interval, paired_interval
 from pipeline.optimize.recipes import YARDSTICK
 

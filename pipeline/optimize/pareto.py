@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.core.settings import Optimize
+from pipeline.core.sections import Optimize
 from pipeline.optimize.choose import MEGA, Row
 from pipeline.optimize.recipes import YARDSTICK
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from pipeline.core.days import end_of_day
 from pipeline.core.errors import DataError
-from pipeline.core.settings import Prepare
+from pipeline.core.sections import Prepare
 
 NIGHTS_OF_A_WEEK = 7
 MIN_DAYS = 4

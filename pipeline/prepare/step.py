@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from pipeline.core.errors import DataError
 from pipeline.core.progress import progress
 from pipeline.core.run import Run
-from pipeline.core.settings import Prepare, Settings
+from pipeline.core.sections import Prepare
+from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.prepare import files
 from pipeline.prepare.candidates import Period, find_candidates

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from pipeline.core.schema import EVENT_TYPES
-from pipeline.core.settings import Serve, Shop
+from pipeline.core.sections import Serve, Shop
 
 MAX_TEXT = 1000
 IN_SEQUENCES = frozenset({"view", "cart", "remove", "purchase"})

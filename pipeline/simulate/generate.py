@@ -19,7 +19,7 @@ import pyarrow.csv as pv
 from pipeline.core.artifacts import write_beside
 from pipeline.core.days import Days
 from pipeline.core.progress import progress
-from pipeline.core.settings import Simulate
+from pipeline.core.sections import Simulate
 from pipeline.simulate.dice import stream
 from pipeline.simulate.dirt import KINDS, robots, spoilt
 from pipeline.simulate.rendering import HEADER, Renderer, file_names

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.settings import Simulate
+from pipeline.core.sections import Simulate
 from pipeline.simulate import lexicon
 from pipeline.simulate.dice import choice, uniform
 

@@ -16,7 +16,7 @@ from sqlalchemy import event, exc
 from pipeline.core.errors import BusyError, CorruptArtifactError, PipelineError, SettingsError, UnavailableError
 
 if TYPE_CHECKING:
-    from pipeline.core.settings import Store
+    from pipeline.core.sections import Store
 
 POSTGRES_SCHEMA = "promotion_ledger"
 LOCK_TIMEOUT_SECONDS = 5

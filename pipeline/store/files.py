@@ -14,7 +14,8 @@ from pipeline.core.errors import UsageError
 from pipeline.store.objects import SCHEME, Address, Objects, connect
 
 if TYPE_CHECKING:
-    from pipeline.core.settings import S3, Settings
+    from pipeline.core.sections import S3
+    from pipeline.core.settings import Settings
 
 _WILDCARDS = frozenset("*?[")
 

@@ -18,7 +18,7 @@ from pipeline.core.errors import BusyError, CorruptArtifactError, UsageError
 from pipeline.store.database import Database
 
 if TYPE_CHECKING:
-    from pipeline.core.settings import Store
+    from pipeline.core.sections import Store
 
 KINDS = ("promotion", "refusal", "approval", "override", "rollback", "rolled_back")
 MOVES = ("promotion", "rollback", "rolled_back")

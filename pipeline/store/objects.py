@@ -18,7 +18,7 @@ from pipeline.store.refusals import NOT_THERE, REPLACED, answered, sentence_of
 from pipeline.store.stream import Stream
 
 if TYPE_CHECKING:
-    from pipeline.core.settings import S3
+    from pipeline.core.sections import S3
 
 SCHEME = "s3://"
 PARTS_AT_ONCE = 4

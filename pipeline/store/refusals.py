@@ -15,7 +15,7 @@ from pipeline.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.core.settings import S3
+    from pipeline.core.sections import S3
 
 NOT_THERE = frozenset({"NoSuchKey", "404", "NotFound"})
 REPLACED = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.core.settings import Train
+from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
 from pipeline.model.text import encode_texts
 from pipeline.train.prepared import Prepared

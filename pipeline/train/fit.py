@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.core.errors import DataError, UnavailableError
 from pipeline.core.progress import Progress, progress
-from pipeline.core.settings import Train
+from pipeline.core.sections import Train
 from pipeline.train.checkpoint import Checkpoints, Position
 from pipeline.train.examples import Batch, Examples
 from pipeline.train.trainer import Trainer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.settings import Train
+from pipeline.core.sections import Train
 from pipeline.model.keras import tf
 
 

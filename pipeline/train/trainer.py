@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import CorruptArtifactError
-from pipeline.core.settings import Train
+from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
 from pipeline.model.keras import keras, tf
 from pipeline.model.losses import expected_draws, sampled_softmax

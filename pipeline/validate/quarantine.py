@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.core.settings import Ingest
+from pipeline.core.sections import Ingest
 from pipeline.validate.measure import Day
 
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline.core import settings as settings_module
 from pipeline.core.days import Days
 from pipeline.core.run import Run
-from pipeline.core.settings import Simulate
+from pipeline.core.sections import Simulate
 from pipeline.ingest import step as ingest
 from pipeline.ingest.asking import pseudonyms_of
 from pipeline.ingest.forget import Forgetting

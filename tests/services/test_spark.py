@@ -14,7 +14,8 @@ import pytest
 from pipeline.core import settings as settings_module
 from pipeline.core.days import Days
 from pipeline.core.run import Run
-from pipeline.core.settings import Settings, Simulate
+from pipeline.core.sections import Simulate
+from pipeline.core.settings import Settings
 from pipeline.ingest import step
 from pipeline.ingest.profile import Times
 from pipeline.ingest.times import moment, number_of

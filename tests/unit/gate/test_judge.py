@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from pipeline.core.settings import Gate as Limits
+from pipeline.core.sections import Gate as Limits
 from pipeline.core.settings import Settings, load
 from pipeline.gate import accuracy
 from pipeline.gate.held_out import TestSet

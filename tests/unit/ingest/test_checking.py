@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from pipeline.core.errors import DataError, MissingInputError, UsageError
-from pipeline.core.settings import Secrets
+from pipeline.core.sections import Secrets
 from pipeline.ingest.checking import check
 
 GOOD = "2026-01-05T10:{:02}:00Z,{},v{},seen,lamp,,9.50,"

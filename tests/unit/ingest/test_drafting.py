@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.core.days import Days
 from pipeline.core.errors import DataError
-from pipeline.core.settings import Simulate
+from pipeline.core.sections import Simulate
 from pipeline.ingest.drafting import draft
 from pipeline.ingest.profile import Profile, load_profile
 from pipeline.simulate.generate import simulate

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.settings import Secrets
+from pipeline.core.sections import Secrets
 from pipeline.ingest.people import fingerprint, key_id, previous_keys, pseudonymiser, pseudonyms
 
 KEY, OLD = "7a" * 32, "older-key"

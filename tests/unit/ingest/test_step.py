@@ -14,7 +14,7 @@ from pipeline.core.days import Days
 from pipeline.core.errors import MissingInputError, MissingSecretError
 from pipeline.core.run import Run
 from pipeline.core.schema import CATALOGUE, EVENT, QUARANTINE
-from pipeline.core.settings import Secrets, Simulate
+from pipeline.core.sections import Secrets, Simulate
 from pipeline.ingest import writing
 from pipeline.ingest.people import fingerprint
 from pipeline.simulate import visits

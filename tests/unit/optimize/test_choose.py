@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import DataError
-from pipeline.core.settings import Optimize
+from pipeline.core.sections import Optimize
 from pipeline.model.statistics import interval, paired_interval
 from pipeline.optimize.choose import Row, choose
 

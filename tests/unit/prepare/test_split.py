@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from pipeline.core.errors import DataError
-from pipeline.core.settings import Prepare
+from pipeline.core.sections import Prepare
 from pipeline.prepare.split import Split, cut_by_time, microseconds
 
 FIRST = date(2024, 3, 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.days import Days
-from pipeline.core.settings import Simulate
+from pipeline.core.sections import Simulate
 from pipeline.simulate.generate import simulate
 from pipeline.simulate.rendering import COLUMNS, file_names
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import UsageError
-from pipeline.core.settings import Ingest, Settings
+from pipeline.core.sections import Ingest
+from pipeline.core.settings import Settings
 from pipeline.store.files import RawFile
 from pipeline.store.files import find as find_in
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import BusyError, CorruptArtifactError, SettingsError, UnavailableError, UsageError
-from pipeline.core.settings import Settings, Store
+from pipeline.core.sections import Store
+from pipeline.core.settings import Settings
 from pipeline.store.ledger import Entry, Ledger
 
 
@@ -105,7 +106,7 @@ RACER = """
 import sys
 from pathlib import Path
 from pipeline.core.errors import BusyError
-from pipeline.core.settings import Store
+from pipeline.core.sections import Store
 from pipeline.store.ledger import Ledger
 ledger = Ledger.open(Store(root=Path(sys.argv[1])))
 print("ready", flush=True)

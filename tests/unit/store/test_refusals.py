@@ -13,7 +13,7 @@ from pipeline.core.errors import (
     UnavailableError,
     UsageError,
 )
-from pipeline.core.settings import S3
+from pipeline.core.sections import S3
 from pipeline.store.refusals import answered, lost_connection, sentence_of
 
 SECTION = S3(endpoint_url="http://store:1", max_attempts=3)

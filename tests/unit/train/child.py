@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import PipelineError
-from pipeline.core.settings import Prepare, Settings, Shop, Train
+from pipeline.core.sections import Prepare, Shop, Train
+from pipeline.core.settings import Settings
 
 SMALL = Train(dim=8, hidden_units=8, text_buckets=64, batch_size=32, uniform_negatives=8, epochs=4, patience_epochs=9)
 

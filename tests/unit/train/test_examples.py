@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.core.settings import Train
+from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Item
 from pipeline.train.examples import Examples

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import SettingsError
-from pipeline.core.settings import Train
+from pipeline.core.sections import Train
 
 CHILD = Path(__file__).with_name("child.py")
 ROOT = Path(__file__).parents[3]

@@ -15,7 +15,8 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import BusyError, DataError, MissingInputError
 from pipeline.core.locks import only_one
 from pipeline.core.run import Run
-from pipeline.core.settings import Prepare, Settings, Shop, Train
+from pipeline.core.sections import Prepare, Shop, Train
+from pipeline.core.settings import Settings
 from pipeline.train.prepared import Prepared
 from pipeline.train.step import run as train
 
