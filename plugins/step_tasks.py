@@ -15,6 +15,7 @@ from step_process import StepFailed, StepProcess
 
 from pipeline.core.days import Days, end_of_day, parse_day
 from pipeline.core.errors import PipelineError, UsageError
+from pipeline.core.masking import masked
 from pipeline.core.run import Layout, run_id_from
 from pipeline.core.step import Step
 
@@ -165,7 +166,7 @@ def settings_of(params: Mapping[str, Any]) -> dict[str, Any]:
         setting: params[name] for name, setting in SETTING_OF_PARAM.items() if params.get(name) not in (None, "", [])
     }
     advanced = dict(params.get("settings") or {})
-    if any(name.startswith("secrets.") for name in advanced):
+    if any(name.startswith("secrets.") for name in advanced) or masked(advanced) != advanced:
         raise UsageError(
             "Secrets do not belong into a form: everybody may read it; put them into Airflow's environment."
         )

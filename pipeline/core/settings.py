@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.masking import masked, shown
 from pipeline.core.sections import (
     ENVIRONMENT_PREFIX,
     FREE,
@@ -83,8 +84,8 @@ class Settings(BaseSettings):
         return {name: _keyed(self.section(name)) for name in names}
 
     def masked(self) -> dict[str, Any]:
-        """Returns everything as JSON values, secrets as asterisks."""
-        return self.model_dump(mode="json")
+        """Returns everything as JSON values, secrets as asterisks, passwords within addresses too."""
+        return masked(self.model_dump(mode="json"))
 
 
 def _keyed(section: Section) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known: Iterable[str] = sections() if len(path) == 1 else sections()[path[0]].model_fields
         return f"There is no setting {name}{_nearest(path[-1], known)}."
-    given = "not shown, being secret" if path[0] == "secrets" else repr(first.get("input"))
+    given = "not shown, being secret" if path[0] == "secrets" else shown(repr(first.get("input")))
     return f"The setting {name} is {given}; {first['msg'][0].lower()}{first['msg'][1:]}."
 
 

@@ -94,7 +94,7 @@ def _engine(url: str, root: Path) -> sql.Engine:
                 parsed, poolclass=sql.NullPool, connect_args={"connect_timeout": LOCK_TIMEOUT_SECONDS}
             )
         engine = sql.create_engine(parsed, poolclass=sql.NullPool, connect_args={"timeout": LOCK_TIMEOUT_SECONDS})
-    except (exc.ArgumentError, ImportError) as error:
+    except (exc.ArgumentError, ImportError, ValueError) as error:
         raise SettingsError(
             f"store.ledger_url is no database URL this installation can open ({' '.join(str(error).split())}); "
             "write it as postgresql+psycopg2://user:password@host/database."

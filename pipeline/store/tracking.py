@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import httpx
 
 from pipeline.core.errors import MissingInputError, PipelineError, SettingsError, UnavailableError
+from pipeline.core.masking import shown
 
 # MLflow reads these when it is imported. Its own defaults retry a silent server for minutes, and report home.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -84,13 +85,6 @@ def _sentence(uri: str, error: Exception) -> PipelineError:
     return UnavailableError(
         f"MLflow at {shown(uri)} does not answer ({cause}); start it, or set register.tracking_uri to where it is."
     )
-
-
-def shown(uri: str) -> str:
-    """Returns a URI without its password."""
-    scheme, separator, rest = uri.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{credentials.partition(':')[0]}:***@{place}" if at else uri
 
 
 def _named(name: str) -> str:

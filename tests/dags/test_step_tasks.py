@@ -95,6 +95,11 @@ def test_a_secret_in_the_form_is_refused() -> None:
         _arguments(RETRAIN_FORM, key="2026-01-30", settings={"secrets.pseudonym_key": "00"})
 
 
+def test_a_password_within_an_address_in_the_form_is_refused() -> None:
+    with pytest.raises(UsageError, match="Secrets do not belong into a form"):
+        _arguments(RETRAIN_FORM, key="2026-01-30", settings={"store.ledger_url": "postgresql://ann:hunter2@db/x"})
+
+
 def test_who_asked_for_the_ingest_is_who_asked_for_the_retrain() -> None:
     cause = {"requested_by": "maria", "settings": {"train.epochs": 1}}
     words = _arguments(RETRAIN_FORM, key="2026-01-30", events=[cause])

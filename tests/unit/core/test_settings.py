@@ -58,6 +58,18 @@ def test_masked_settings_do_not_hold_the_secret(monkeypatch: pytest.MonkeyPatch)
     assert settings.secrets.require("pseudonym_key") == "sesame"
 
 
+def test_masked_settings_show_an_address_without_its_password() -> None:
+    wanted = ["store.ledger_url=postgresql://ann:sesame@db/ledger", "engine.spark_options={my.secret.key: sesame}"]
+    masked = settings_module.load(wanted).masked()
+    assert masked["store"]["ledger_url"] == "postgresql://ann:***@db/ledger"
+    assert "sesame" not in str(masked)
+
+
+def test_a_refused_setting_is_told_without_its_password() -> None:
+    with pytest.raises(SettingsError, match=r"'postgresql://ann:\*\*\*@db/x'"):
+        settings_module.load(["store.lease_seconds=postgresql://ann:sesame@db/x"])
+
+
 def test_a_missing_secret_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIPELINE_SECRETS__PSEUDONYM_KEY", raising=False)
     with pytest.raises(MissingSecretError, match="PIPELINE_SECRETS__PSEUDONYM_KEY is not set"):

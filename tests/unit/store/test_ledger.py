@@ -193,7 +193,7 @@ def test_a_place_that_cannot_hold_the_file_is_unavailable(tmp_path: Path) -> Non
         Ledger.open(Store(root=tmp_path, ledger_url=missing))
 
 
-@pytest.mark.parametrize("url", ["nonsense", "oracle9i://a/b"])
+@pytest.mark.parametrize("url", ["nonsense", "oracle9i://a/b", "postgresql://a:b@host:port/c"])
 def test_a_url_that_is_none_is_a_settings_error(tmp_path: Path, url: str) -> None:
     with pytest.raises(SettingsError, match=r"store\.ledger_url is no database URL"):
         Ledger.open(Store(root=tmp_path, ledger_url=url))
