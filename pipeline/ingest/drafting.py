@@ -27,6 +27,7 @@ ROWS = 2000
 SEPARATORS = ("/", ">", "|", ".")
 DELIMITERS = (",", ";", "\t", "|")
 MOST_TYPES = 30
+FIRST_VALUES = 100
 EVENT_COLUMNS = ("user_id", "session_id", "item_id", "event_time", "query", "price", "quantity")
 ITEM_COLUMNS = ("category", "brand", "title", "price", "in_stock")
 
@@ -149,7 +150,9 @@ def _mapped(columns: dict[str, list[str]]) -> dict[str, str]:
         theirs = guess_column(ours, [name for name in columns if name not in mapped.values()])
         if theirs:
             mapped[ours] = theirs
-    return mapped
+    free = (name for name in columns if name not in mapped.values())
+    timed = next((name for name in free if guess_time_format(columns[name][:FIRST_VALUES])), None)
+    return mapped if "event_time" in mapped or not timed else mapped | {"event_time": timed}
 
 
 def _columns(columns: dict[str, list[str]], mapped: dict[str, str]) -> list[str]:
@@ -158,9 +161,9 @@ def _columns(columns: dict[str, list[str]], mapped: dict[str, str]) -> list[str]
         if ours in mapped:
             lines.append(_column(ours, mapped[ours], columns[mapped[ours]]))
         elif ours in ("item_id", "event_time"):
-            lines.append(_line(4, ours, "NAME_OF_COLUMN", f"nothing; the file has {', '.join(columns)}"))
+            lines.append(_line(4, ours, f"COLUMN_OF_{ours.upper()}", f"nothing; the file has {', '.join(columns)}"))
     if not {"user_id", "session_id"} & set(mapped):
-        lines.append(_line(4, "user_id", "NAME_OF_COLUMN", "nothing; user_id, session_id or both are needed"))
+        lines.append(_line(4, "user_id", "COLUMN_OF_USER_ID", "nothing; user_id, session_id or both are needed"))
     return lines
 
 
@@ -176,14 +179,14 @@ def _column(ours: str, theirs: str, values: Sequence[str]) -> str:
         and (mark := next((m for m in SEPARATORS if any(m in value for value in values)), "/")) != "/"
     ):
         return _line(4, ours, f"{{column: {theirs}, separator: {_quoted(mark)}}}", "by its name; a path, by its values")
-    return _line(4, ours, theirs, "by its name")
+    return _line(4, ours, theirs, "by its name" if guess_column(ours, [theirs]) else "by its values")
 
 
 def _time(values: Sequence[str]) -> list[str]:
-    form = guess_time_format(values[:100]) or "iso"
+    form = guess_time_format(values[:FIRST_VALUES]) or "iso"
     written = form if "%" not in form else _quoted(form)
     lines = ["  time:", _line(4, "format", written, "by the first values" if values else "nothing")]
-    if form.startswith("epoch") or any(re.search(OFFSET, value) for value in values[:100]):
+    if form.startswith("epoch") or any(re.search(OFFSET, value) for value in values[:FIRST_VALUES]):
         return lines
     return [*lines, "    # zone: say it; these times state none, and without it they are taken for UTC"]
 

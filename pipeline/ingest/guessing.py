@@ -86,7 +86,7 @@ TYPE_WORDS = {
     "cancel": ("cancel", "return", "refund", "storno", "retoure"),
     "purchase": ("purchase", "order", "buy", "transaction", "checkout", "bought", "kauf", "bestellung"),
     "search": ("search", "query", "find", "suche"),
-    "view": ("view", "pageview", "detail", "click", "seen", "productview", "ansicht"),
+    "view": ("view", "pageview", "detail", "click", "seen", "productview", "ansicht", "klick"),
 }
 PERSON_WORDS = {
     "mail",

@@ -236,6 +236,25 @@ class Profile(Part):
             raise ValueError("events.columns needs user_id, session_id or both")
         return self
 
+    @model_validator(mode="after")
+    def _hidden(self) -> Profile:
+        for name, column in self._shown().items():
+            if column in self.person_columns:
+                raise ValueError(
+                    f"{name} takes the column {column}, which names people and is never written down; take another"
+                )
+        return self
+
+    def _shown(self) -> dict[str, str]:
+        """Returns, by field, the raw columns whose values are kept as they are."""
+        columns = {f"events.columns.{n}": getattr(self.events.columns, n) for n in EventColumns.model_fields}
+        if not self.catalogue.files:
+            described = self.catalogue.columns
+            columns |= {f"catalogue.columns.{n}": getattr(described, n) for n in CatalogueColumns.model_fields}
+        shown = {name: c.column for name, c in columns.items() if c and name.rpartition(".")[2] not in PEOPLE}
+        kind = self.events.event_type.column
+        return shown | ({"events.event_type.column": kind} if kind else {})
+
     @property
     def digest(self) -> str:
         return artifacts.digest_of(self.model_dump(mode="json"))

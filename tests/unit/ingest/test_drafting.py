@@ -60,8 +60,13 @@ def test_json_lines_are_told_and_looked_into(drafted) -> None:
 def test_what_cannot_be_guessed_is_left_to_the_reader(source) -> None:
     path = source.write("1,2", name="log.csv", header="x,y")
     text = draft(str(path), source.settings)
-    assert "item_id: NAME_OF_COLUMN  # guessed: nothing; the file has x, y" in text
+    assert "item_id: COLUMN_OF_ITEM_ID  # guessed: nothing; the file has x, y" in text
     assert "file_covers: all  # guessed: the name holds no date" in text
+
+
+def test_a_column_with_an_unknown_name_is_taken_for_the_time_by_its_values(source) -> None:
+    path = source.write("7,05.01.2026 10:00", name="log.csv", header="x,wann")
+    assert "event_time: wann  # guessed: by its values" in draft(str(path), source.settings)
 
 
 def test_nothing_is_drafted_from_an_empty_file(source) -> None:

@@ -81,6 +81,11 @@ def test_an_unknown_profile_is_named_with_the_nearest_one() -> None:
             "catalogue: {files: 'x.csv', columns: {item_id: a}}\ncalendar:",
             r"'x\.csv' names a file for all days",
         ),
+        (
+            "calendar:",
+            "catalogue: {columns: {brand: who}}\ncalendar:",
+            r"catalogue\.columns\.brand takes the column who, which names people",
+        ),
     ],
 )
 def test_a_mistake_in_a_profile_is_one_sentence(source, own_profile, old: str, new: str, sentence: str) -> None:
@@ -103,8 +108,8 @@ def test_a_column_may_be_called_by_a_number(source, own_profile) -> None:
 
 
 def test_columns_that_tell_test_accounts_are_never_written_down(source, own_profile) -> None:
-    own_profile("  exclude:", "  test_accounts: [{column: words, matches: '^qa'}]\n  exclude:")
-    assert load_profile(str(source.profile)).person_columns == ("who", "visit", "words")
+    own_profile("  exclude:", "  test_accounts: [{column: mail, matches: '^qa'}]\n  exclude:")
+    assert load_profile(str(source.profile)).person_columns == ("who", "visit", "mail")
 
 
 def test_shipped_profiles_load_and_say_what_they_are() -> None:
