@@ -39,7 +39,8 @@ DaysOption = Annotated[
     str | None, typer.Option("--days", help="DAY or FIRST..LAST; taken from the run id when that is a day.")
 ]
 AsOfOption = Annotated[
-    str | None, typer.Option("--as-of", help="ISO time the run pretends to be at; marks it a backfill.")
+    str | None,
+    typer.Option("--as-of", help="ISO time the run pretends to be at; it then moves no alias and no day in force."),
 ]
 DryOption = Annotated[
     bool | None, typer.Option("--dry-run", help="Everything up to and with the gate; nothing registered or moved.")

@@ -76,7 +76,7 @@ class Run:
         days: the days whose logs it ingests; the last is the newest the training window may hold.
         as_of: UTC; every check uses it instead of the wall clock.
         root: the store's root.
-        backfill: marked as-of by whoever asked for it: may train and report, never moves an alias.
+        backfill: marked as-of by whoever asked for it: may train and report, never moves an alias nor a day's record.
         dry_run: everything up to and with the gate; nothing is registered or moved.
         force: ignore the cache, never the gates.
         requested_by: who triggered it, or `schedule`.
@@ -142,6 +142,10 @@ class Run:
             "requested_by": self.requested_by,
         }
         artifacts.write_beside(path, json.dumps(fields, indent=1))
+
+    def may_see(self, day: date, timezone: str) -> bool:
+        """Says whether what other runs made of a day is for this one: marked as-of, it sees days that had ended."""
+        return not self.backfill or end_of_day(day, timezone) <= self.as_of
 
     @property
     def layout(self) -> Layout:

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 from pipeline.core.artifacts import Artifact
+from pipeline.core.errors import UsageError
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
@@ -25,7 +26,8 @@ class Landed:
 
     Attributes:
         key: of what this run made of the day's files, or found in force.
-        record: what is in force; None for a day over its budget that never landed before.
+        record: what is in force, or would be were the run not marked as-of; None for a day over its budget that never
+            landed before.
         over_budget: the sentence that fails the day, or nothing.
     """
 
@@ -37,9 +39,17 @@ class Landed:
 
 
 class Landing:
-    """Lands the days of a run."""
+    """Lands the days of a run; one marked as-of makes them for itself and leaves what is in force.
+
+    Raises: UsageError: no such rule to replay, or a replay as-of.
+    """
 
     def __init__(self, settings: Settings, run: Run, ingestion: Ingestion) -> None:
+        if run.backfill and settings.ingest.replay:
+            raise UsageError(
+                f"Run {run.run_id} is marked as-of and leaves what landed as it is, but ingest.replay is to mend that; "
+                "drop one of the two."
+            )
         self.settings, self.run, self.ingestion = settings, run, ingestion
         self.records = Partitions.open(settings, "landed")
         self.replay = Replay(settings.ingest.replay, ingestion.profile)
@@ -94,4 +104,4 @@ class Landing:
             "quarantined": self.replay.quarantined(counts["rules"]),
             "routed_days": withdrawn | counts["routed_days"],
         }
-        return self.records.switch(day, Record(record), expected=before)
+        return Record(record) if self.run.backfill else self.records.switch(day, Record(record), expected=before)

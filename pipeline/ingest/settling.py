@@ -72,7 +72,8 @@ class Settling:
         Args:
             landed: the records in force of the run's days.
         """
-        addressed = {date.fromisoformat(day) for record in landed.values() for day in record["routed_days"]}
+        named = {date.fromisoformat(day) for record in landed.values() for day in record["routed_days"]}
+        addressed = {day for day in named if day in landed or self._may_see(day)}
         known = self._within_reach({*landed, *addressed}, landed)
         wanted = sorted(day for day in {*landed, *addressed} if day in known)
         sources = _sources(known.values())
@@ -93,7 +94,11 @@ class Settling:
             return {}
         # A file's own zone may carry it a day further on either side than its name says.
         first, last = min(days) - timedelta(days=2), max(days) + timedelta(days=self.settings.ingest.max_late_days + 2)
-        return {**self.records.read_all(first, last), **landed}
+        known = self.records.read_all(first, last)
+        return {**{day: record for day, record in known.items() if self._may_see(day)}, **landed}
+
+    def _may_see(self, day: date) -> bool:
+        return self.run.may_see(day, self.settings.shop.timezone)
 
     def _parts(
         self, wanted: Sequence[date], known: Mapping[date, Record], sources: Mapping[date, list[Record]]

@@ -17,6 +17,7 @@ from pipeline.ingest.settling import Settled, Settling
 from pipeline.store.engine import open_engine
 
 MOST_FILES = 5
+AS_OF = " Marked as-of: what had landed stays as it was."
 
 
 def run(settings: Settings, run: Run) -> Report:
@@ -40,7 +41,8 @@ def run(settings: Settings, run: Run) -> Report:
     if over:
         raise DataError(_refusal(over, run))
     report = _together(run, [day.report for day in landed], settled)
-    return replace(report, sentence=report.sentence + _told_of_files(ingestion.spanning.told(run.days)))
+    told = _told_of_files(ingestion.spanning.told(run.days)) + (AS_OF if run.backfill else "")
+    return replace(report, sentence=report.sentence + told)
 
 
 def _land(landing: Landing, run: Run) -> list[Landed]:

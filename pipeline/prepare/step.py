@@ -32,13 +32,14 @@ STAGE = "prepare"
 def run(settings: Settings, run: Run) -> Report:
     """Raises: MissingInputError, DataError: nothing published, too few days, a period without queries, or a leak."""
     published, vocabularies = (Partitions.open(settings, kind) for kind in ("published", "vocabulary"))
-    partitions = published_window(run, published, settings.prepare.window_days)
+    partitions = published_window(run, published, settings.prepare.window_days, settings.shop.timezone)
     base = newest_base(run, vocabularies)
     inputs = {f"ingest {partition.day}": partition.artifact.key for partition in partitions}
     inputs |= {f"vocabulary {base.day}": base.digest} if base else {}
     sections = {**settings.keyed(STAGE), "timezone": settings.shop.timezone}
     report = run.once(STAGE, inputs, sections, lambda folder: _prepare(settings, partitions, base, folder))
-    point_to(run, vocabularies, run.artifact(STAGE))
+    if not (run.backfill or run.dry_run):
+        point_to(run, vocabularies, run.artifact(STAGE))
     return report
 
 

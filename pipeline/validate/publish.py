@@ -35,7 +35,8 @@ class Trail:
         first, last = min(days), max(days)
         judge = settings.validate
         oldest = first - timedelta(days=max(judge.trailing_days, judge.catalogue_days))
-        wanted = [day for day in partitions.days() if oldest <= day < last and day not in days]
+        zone = settings.shop.timezone
+        wanted = [d for d in partitions.days() if oldest <= d < last and d not in days and run.may_see(d, zone)]
         records = {day: record for day in wanted if (record := partitions.read(day))}
         return cls(run, partitions, records, first - timedelta(days=judge.trailing_days))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ from pipeline.validate.suite import SETTING, load_suites, suite_file
 from pipeline.validate.summary import write_summaries
 from pipeline.validate.trail import Compared, compare
 
+AS_OF = " Marked as-of: nothing was published."
+
 
 def run(settings: Settings, run: Run) -> Report:
-    """Judges every part of the run's ingest, re-opened days too.
+    """Judges every part of the run's ingest, re-opened days too; a run marked as-of publishes none of them.
 
     Raises:
         DataError: a day broke a rule; every other day is published, that one's old record stays as it was.
@@ -43,11 +45,11 @@ def run(settings: Settings, run: Run) -> Report:
     verdict = artifact.json("verdict.json")
     failed = {failure["day"] for failure in verdict["failures"] if failure["severity"] == "fail"}
     for day in days:
-        if str(day.day) not in failed:
+        if str(day.day) not in failed and not run.backfill:
             publish(partitions, day, seen[day.day], run.run_id, artifact.key)
     if failed:
         raise DataError(_refusal(verdict["failures"], artifact))
-    return report
+    return replace(report, sentence=report.sentence + AS_OF) if run.backfill else report
 
 
 def _days(run: Run) -> list[Day]:

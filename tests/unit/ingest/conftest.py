@@ -84,9 +84,10 @@ class Source:
         changed = self.settings.ingest.model_copy(update=values)
         self.settings = self.settings.model_copy(update={"ingest": changed})
 
-    def ingest(self, day: str = DAY, run_id: str = "", as_of: datetime | None = None, force: bool = False) -> Ingested:
+    def ingest(self, day: str = DAY, run_id: str = "", as_of: datetime | None = None, **given: bool) -> Ingested:
+        """`given`: `force` and `backfill` of the run."""
         root, zone = self.settings.store.root, self.settings.shop.timezone
-        run = Run.open(root, run_id or f"run-{day}", zone, Days.parse(day), as_of=as_of, force=force)
+        run = Run.open(root, run_id or f"run-{day}", zone, Days.parse(day), as_of=as_of, **given)
         report = step.run(self.settings, run)
         return Ingested(report, run.artifact("ingest", day.partition("..")[0]))
 

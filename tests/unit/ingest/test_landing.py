@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import UsageError
 from pipeline.core.run import Run
 
 ROW = "2026-01-05T10:00:00Z,anna,v1,seen,lamp,,9.50,"
@@ -120,3 +122,32 @@ def test_a_run_notes_each_of_its_days_even_when_a_later_one_has_no_file(source) 
     with pytest.raises(Exception, match="No logs for 2026-01-06"):
         source.ingest("2026-01-05..2026-01-06", run_id="torn")
     assert list(Run.open(source.settings.store.root, "torn", "UTC").artifacts("ingest", "landed")) == ["2026-01-05"]
+
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+EVENING = ROW.replace("T10", "T20").replace("lamp", "mug")
+
+
+def test_a_run_as_of_noon_keeps_the_half_day_to_itself(source) -> None:
+    source.write(ROW, EVENING)
+    whole = source.ingest(run_id="night")
+    before = landed(source).read_bytes()
+    half = source.ingest(run_id="trial", as_of=NOON, backfill=True)
+    assert half.rules == {"future_time": 1}
+    assert half.artifact.key != whole.artifact.key
+    assert half.report.sentence.endswith("Marked as-of: what had landed stays as it was.")
+    assert landed(source).read_bytes() == before
+    assert source.ingest(run_id="again").report.cached
+
+
+def test_a_run_marked_as_of_lands_no_day_that_never_landed(source) -> None:
+    source.write(ROW)
+    assert source.ingest(run_id="trial", as_of=NOON, backfill=True).counts["clean"] == 1
+    assert not landed(source).exists()
+
+
+def test_a_replay_as_of_is_refused(source) -> None:
+    source.write(ROW, TORN)
+    source.set(replay="all")
+    with pytest.raises(UsageError, match=r"Run trial is marked as-of .* drop one of the two"):
+        source.ingest(run_id="trial", as_of=NOON, backfill=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -234,3 +235,17 @@ def test_a_withdrawal_cut_before_its_day_was_settled_is_not_forgotten(source) ->
     # What the new file says of Monday is nothing at all; the record still names the day.
     source.ingest(TUESDAY, run_id="corrected")
     assert items(partition(source, "corrected", MONDAY)) == ["mug", "lamp"]
+
+
+def test_a_run_marked_as_of_takes_no_row_of_a_day_that_had_not_ended_and_re_opens_for_itself_alone(source) -> None:
+    write(source, MONDAY, OWN)
+    write(source, TUESDAY, PLAIN[TUESDAY], AFTER)
+    write(source, WEDNESDAY, PLAIN[WEDNESDAY], BEFORE)
+    source.ingest(f"{MONDAY}..{WEDNESDAY}", run_id="history")
+    assert items(partition(source, "history", MONDAY)) == ["mug", "lamp", "cup"]
+    before = {day: record(source, day).read_bytes() for day in (MONDAY, TUESDAY, WEDNESDAY)}
+    write(source, TUESDAY, PLAIN[TUESDAY], AFTER.replace("cup", "vase"))
+    source.ingest(TUESDAY, run_id="trial", as_of=datetime(2026, 1, 7, tzinfo=UTC), backfill=True)
+    # On Wednesday's first moment its file, with the mug, was not there yet; the corrected Tuesday is the trial's own.
+    assert items(partition(source, "trial", MONDAY)) == ["lamp", "vase"]
+    assert {day: record(source, day).read_bytes() for day in before} == before

@@ -17,6 +17,7 @@ from pipeline.core.errors import DataError, MissingInputError
 from pipeline.core.run import Run
 from pipeline.core.schema import EVENT_TYPES, QUERY
 from pipeline.core.settings import Settings, load
+from pipeline.core.step import Report
 from pipeline.prepare import step
 from tests.fixtures.ingested import Row, at, days_of, digests, event, ingest, item, open_run, publish
 
@@ -290,3 +291,46 @@ def test_split_json_is_plain_json(settings: Settings) -> None:
     run = load_days(settings, shop())
     step.run(settings, run)
     assert json.loads(made(run).file("split.json").read_text())["counts"]["events"] == 12
+
+
+def test_a_run_marked_as_of_takes_its_own_days_that_passed_and_no_published_day_that_had_not_ended(
+    settings: Settings,
+) -> None:
+    extra = event("view", at(DAYS[0], "12:00"), "own")
+    five = days_of(FIRST, 5)
+    load_days(settings, [*shop(), [event("view", at(five[4], "10:00"), "later")]])
+    # As of the fifth day's noon the run has its own first and second day; the second did not pass.
+    trial = open_run(settings, f"{FIRST}..{five[4]}", "trial", as_of=at(five[4], "12:00"), backfill=True)
+    ingest(trial, DAYS[0], [*shop()[0], extra])
+    ingest(trial, DAYS[1], [event("view", at(DAYS[1], "10:00"), "refused")])
+    trial.once("validate", {}, {}, lambda folder: _verdict(folder, failed=DAYS[1]))
+    step.run(settings, trial)
+    assert {row["item_id"] for row in table(trial, "items")} == {"a", "b", "own"}
+    assert made(trial).json("split.json")["window"] == [DAYS[0], DAYS[3]]
+
+
+def test_a_run_marked_as_of_that_ingested_but_did_not_judge_is_told_what_to_run(settings: Settings) -> None:
+    load_days(settings, shop())
+    trial = open_run(settings, f"{FIRST}..{DAYS[3]}", "trial", backfill=True)
+    ingest(trial, DAYS[3], shop()[3])
+    with pytest.raises(MissingInputError, match="run `python -m pipeline validate --run trial` first"):
+        step.run(settings, trial)
+
+
+@pytest.mark.parametrize("mark", ["backfill", "dry_run"])
+def test_a_run_without_consequences_leaves_the_vocabulary_as_it_was(settings: Settings, mark: str) -> None:
+    night = load_days(settings, shop())
+    step.run(settings, night)
+    record = settings.store.root / "vocabulary" / f"{DAYS[3]}.json"
+    before = record.read_bytes()
+    other = load([f"store.root={settings.store.root}", "prepare.min_item_events=2"])
+    trial = open_run(other, f"{FIRST}..{DAYS[3]}", "trial", **{mark: True})
+    step.run(other, trial)
+    assert made(trial).key != made(night).key
+    assert record.read_bytes() == before
+
+
+def _verdict(folder: Path, failed: str) -> Report:
+    failures = [{"day": failed, "severity": "fail"}, {"day": DAYS[0], "severity": "warn"}]
+    (folder / "verdict.json").write_text(json.dumps({"failures": failures}))
+    return Report("judged by hand")

@@ -279,3 +279,17 @@ def test_data_docs_and_page_are_built_for_real(settings: Settings) -> None:
     page = (folder / "report.html").read_text()
     assert "the day has enough events" in page and "<svg" in page
     assert "http" not in page
+
+
+def test_a_run_marked_as_of_is_judged_and_publishes_nothing(settings: Settings) -> None:
+    night = open_run(settings, "2024-03-01", "night")
+    ingest(night, "2024-03-01", views("2024-03-01", 4))
+    step.run(settings, night)
+    before = published(night, "2024-03-01")
+    trial = open_run(settings, "2024-03-01..2024-03-02", "trial", as_of=at("2024-03-03"), backfill=True)
+    for day in days_of("2024-03-01", 2):
+        ingest(trial, day, views(day, 5))
+    report = step.run(settings, trial)
+    assert report.sentence.endswith("Marked as-of: nothing was published.")
+    assert verdict(trial)["passed"]
+    assert (published(trial, "2024-03-01"), published(trial, "2024-03-02")) == (before, {})
