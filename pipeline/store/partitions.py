@@ -143,6 +143,17 @@ class Partitions:
             self._write(day, switched, seen[1] if seen else None, expected)
         return switched
 
+    def remove(self, day: date, expected: Record | None) -> None:
+        """Takes the expected record away; none there is no error.
+
+        Raises: BusyError: another record is there by now; or a lease held here is lost.
+        """
+        with self._shelf.alone(day):
+            present = self.read(day)
+            if present not in (None, expected):
+                raise BusyError(self._conflict(day, present, expected))
+            self._shelf.remove(day)
+
     def _write(self, day: date, switched: Record, tag: str | None, expected: Record | None) -> None:
         try:
             self._shelf.write(day, switched.to_json(), tag)

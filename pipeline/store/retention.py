@@ -1,13 +1,16 @@
 """Collects what is too old to keep: partitions by their day, artifacts by the runs that still name them.
 
 Every age is counted back from the newest landed day, never from the clock, so that a shop that stands still loses
-nothing. Bundles, runs' folders and the ledger are not touched.
+nothing. Bundles, runs' folders and the ledger are not touched. What machines share goes by its day alone: the runs
+that name it lie on those machines.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -15,18 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.artifacts import Artifact
-from pipeline.core.errors import UsageError
 from pipeline.core.run import Layout
 from pipeline.store.leases import leased
 from pipeline.store.ledger import Ledger
 from pipeline.store.lineage import DERIVED, artifacts_of, drop, stage_of
 from pipeline.store.partitions import STAGE, Partitions
+from pipeline.store.shared import SharedStore, open_shared
 
 if TYPE_CHECKING:
     from pipeline.core.settings import Settings
 
 LEDGER_ENTRIES = 20
 """So many of the ledger's last entries keep what their runs refer to."""
+LEFT_SECONDS = 7 * 86_400
+"""A folder untouched for so long is nobody's, though its process's number is in use (again)."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +40,16 @@ class Collected:
 
     Attributes:
         days: whose records go.
-        artifacts: by stage, with their bytes.
-        torn: folders a killed removal left.
+        artifacts: under the root, by stage, with their bytes.
+        shared: keys of partitions in the store machines share, with their bytes; None where there is no such store.
+        torn: folders that killed runs left beside artifacts, with their bytes.
     """
 
     newest: date | None
     days: tuple[date, ...] = ()
     artifacts: tuple[tuple[Artifact, int], ...] = ()
-    torn: tuple[Path, ...] = ()
+    shared: tuple[tuple[str, int], ...] | None = None
+    torn: tuple[tuple[Path, int], ...] = ()
 
     def bytes_of(self, stage: str) -> tuple[int, int]:
         """Returns how many artifacts of a stage go, and their bytes."""
@@ -51,15 +58,23 @@ class Collected:
 
     def told(self, dry_run: bool) -> list[str]:
         """Says what goes, the same whether or not it does."""
+        would = "Would collect" if dry_run else "Collected"
         if self.newest is None:
-            return ["No day has landed, so nothing is too old."]
-        head = f"{'Would collect' if dry_run else 'Collected'}, as of {self.newest}, the newest landed day:"
+            return ["No day has landed, so nothing is too old.", *([f"{would}:", self._torn()] if self.torn else [])]
         days = f" ({self.days[0]} … {self.days[-1]})" if self.days else ""
-        lines = [head, f"  {len(self.days)} days' records, landed and published{days}"]
+        lines = [f"{would}, as of {self.newest}, the newest landed day:"]
+        lines.append(f"  {len(self.days)} days' records, landed and published{days}")
         for stage in (STAGE, *DERIVED):
             count, size = self.bytes_of(stage)
             lines.append(f"  {count} artifacts of {stage}, {size:,} bytes")
-        return [*lines, f"  {sum(size for _, size in self.artifacts):,} bytes in all"]
+        if self.shared is not None:
+            count, size = len(self.shared), sum(size for _, size in self.shared)
+            lines.append(f"  {count} artifacts of {STAGE} in the shared store, {size:,} bytes")
+        everything = (*self.artifacts, *(self.shared or ()), *self.torn)
+        return [*lines, self._torn(), f"  {sum(size for _, size in everything):,} bytes in all"]
+
+    def _torn(self) -> str:
+        return f"  {len(self.torn)} folders that killed runs left, {sum(size for _, size in self.torn):,} bytes"
 
 
 def collect(settings: Settings, dry_run: bool = False) -> Collected:
@@ -67,38 +82,37 @@ def collect(settings: Settings, dry_run: bool = False) -> Collected:
 
     Raises: BusyError: a run is at work on one of the days.
     """
-    if settings.store.shared:
-        raise UsageError("collect works on a store below store.root; unset store.shared, or collect where it lies.")
-    found = _found(settings)
+    shared = open_shared(settings)
+    found = _found(settings, shared)
     if not dry_run:
         for day in found.days:
             _drop_day(settings, day)
+        for key, _ in found.shared or ():
+            shared.remove(STAGE, key)
         for artifact, _ in found.artifacts:
             drop(artifact)
-        for folder in found.torn:
+        for folder, _ in found.torn:
             shutil.rmtree(folder, ignore_errors=True)
     return found
 
 
-def _found(settings: Settings) -> Collected:
+def _found(settings: Settings, shared: SharedStore | None) -> Collected:
     root, store = settings.store.root.resolve(), settings.store
-    records = {kind: Partitions.open(settings, kind) for kind in ("landed", "published")}
-    newest = max(records["landed"].days(), default=None)
+    torn = tuple((folder, _bytes(folder)) for folder in _left(root))
+    records = {kind: Partitions.open(settings, kind).read_all() for kind in ("landed", "published")}
+    newest = max(records["landed"], default=None)
     if newest is None:
-        return Collected(None)
+        return Collected(None, torn=torn)
     oldest = newest - timedelta(days=store.retention_days) if store.retention_days else date.min
-    known = {day for each in records.values() for day in each.days()}
     # Whatever a record in force names stays, whichever run made it.
-    named = {
-        r.ingest_key for each in records.values() for day in each.days() if day >= oldest and (r := each.read(day))
-    }
+    named = {r.ingest_key for each in records.values() for day, r in each.items() if day >= oldest}
     kept = named | _named_by_runs(settings, newest) if store.artifact_days else None
     going = [artifact for artifact in artifacts_of(root, STAGE) if _goes(artifact, oldest, named, kept)]
     if kept is not None:
         going += [a for stage in DERIVED for a in artifacts_of(root, stage) if a.key not in kept]
-    torn = sorted((root / "store").glob("*/.*.old"))
-    days = tuple(sorted(day for day in known if day < oldest))
-    return Collected(newest, days, tuple((a, _bytes(a.path)) for a in going), tuple(torn))
+    days = tuple(sorted({day for each in records.values() for day in each if day < oldest}))
+    sized = tuple((a, _bytes(a.path)) for a in going)
+    return Collected(newest, days, sized, _too_old(shared, oldest, named) if shared else None, torn)
 
 
 def _goes(artifact: Artifact, oldest: date, named: set[str], kept: set[str] | None) -> bool:
@@ -106,6 +120,37 @@ def _goes(artifact: Artifact, oldest: date, named: set[str], kept: set[str] | No
         return False
     too_old = date.fromisoformat(artifact.json("counts.json")["day"]) < oldest
     return too_old or (kept is not None and artifact.key not in kept)
+
+
+def _too_old(shared: SharedStore, oldest: date, named: set[str]) -> tuple[tuple[str, int], ...]:
+    """Returns the partitions of the shared store whose day is too old, with their bytes."""
+    going = []
+    for key in shared.keys(STAGE) if oldest > date.min else ():
+        counts = None if key in named else shared.objects.read(shared.at(STAGE, key) / "counts.json")
+        if counts and date.fromisoformat(json.loads(counts[0])["day"]) < oldest:
+            going.append((key, shared.weigh(STAGE, key)))
+    return tuple(going)
+
+
+def _left(root: Path) -> list[Path]:
+    """Returns the folders beside artifacts whose process is gone, or that nobody has touched for long."""
+    beside = [path for end in ("tmp", "old") for path in sorted((root / "store").glob(f"*/.*.{end}"))]
+    return [path for path in beside if not _lives(path.name.split(".")[-2]) or _untouched(path)]
+
+
+def _lives(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _untouched(folder: Path) -> bool:
+    newest = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+    return newest < time.time() - LEFT_SECONDS
 
 
 def _named_by_runs(settings: Settings, newest: date) -> set[str]:
@@ -134,10 +179,10 @@ def _refs(layout: Layout, run_ids: Iterable[str]) -> Iterator[str]:
 
 def _drop_day(settings: Settings, day: date) -> None:
     """Removes a day's records, the published one first: nothing reads what is not landed."""
-    root = settings.store.root.resolve()
     with leased(settings, f"{STAGE} {day}", "collect"):
         for kind in ("published", "landed"):
-            (root / kind / f"{day}.json").unlink(missing_ok=True)
+            records = Partitions.open(settings, kind)
+            records.remove(day, records.read(day))
 
 
 def _bytes(folder: Path) -> int:

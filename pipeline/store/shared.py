@@ -40,6 +40,10 @@ class SharedStore:
         found = (each.address.key for each in self.objects.list(self.address / f"store/{stage}/"))
         return sorted(key.split("/")[-2] for key in found if key.endswith(f"/{MANIFEST}"))
 
+    def weigh(self, stage: str, key: str) -> int:
+        """Returns the bytes of an artifact."""
+        return sum(found.size_bytes for found in self.objects.list(self.at(stage, key) / ""))
+
     def fetch(self, stage: str, final: Path) -> bool:
         """Copies an artifact to its place under the root, every byte checked; False where the store has none.
 

@@ -39,6 +39,9 @@ class Shelf(Protocol):
         Raises: BusyError: another version is there.
         """
 
+    def remove(self, day: date) -> None:
+        """Takes a day's text away; none there is no error."""
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -65,6 +68,9 @@ class Folder:
 
     def write(self, day: date, text: str, tag: str | None) -> None:
         write_beside(self.path / f"{day}.json", text)
+
+    def remove(self, day: date) -> None:
+        (self.path / f"{day}.json").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,9 @@ class Prefix:
             self.objects.replace(self._at(day), text.encode(), tag)
         else:
             self.objects.put(self._at(day), text.encode())
+
+    def remove(self, day: date) -> None:
+        self.objects.delete(self._at(day))
 
     def _at(self, day: date) -> Address:
         return self.address / f"{day}.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.store.leases import LeaseLostError, Leases, leased
 from pipeline.store.partitions import Partitions, Record
+from pipeline.store.retention import collect
 from pipeline.store.shared import SharedStore, open_shared
 from tests.services.conftest import Bucket
 from tests.services.faults import Fault, in_front_of
@@ -221,3 +223,48 @@ def test_the_layout_is_that_of_the_root(bucket: Bucket, tmp_path: Path) -> None:
     key, _ = _run(settings).make("ingest", {"a": "1"}, {}, _fill)
     local = Layout(tmp_path / "one").artifact("ingest", key).relative_to(tmp_path / "one")
     assert _store(settings).at("ingest", key).key == f"shop/{local}"
+
+
+def _land(settings: Settings, day: date) -> str:
+    def fill(folder: Path) -> Report:
+        (folder / "counts.json").write_text(json.dumps({"day": str(day)}))
+        return Report("made")
+
+    key, _ = _run(settings).make("ingest", {"day": str(day)}, {}, fill)
+    for kind in ("landed", "published"):
+        Partitions.open(settings, kind).switch(day, Record({"day": str(day), "ingest_key": key, "digest": key}), None)
+    return key
+
+
+def test_retention_takes_old_days_from_the_shared_store_and_from_every_machine_that_collects(
+    shared: Bucket, tmp_path: Path
+) -> None:
+    keeping = "store.retention_days=7"
+    one, two = (_settings(shared, tmp_path / name, keeping) for name in ("one", "two"))
+    # Seven days before the eighth is the first, which stays.
+    old, edge, new = (_land(one, date(2011, month, day)) for month, day in ((11, 30), (12, 1), (12, 8)))
+    assert _run(two).has("ingest", old)
+    planned = collect(one, dry_run=True)
+    assert [key for key, _ in planned.shared or ()] == [old]
+    assert Partitions.open(two, "landed").days()[0] == date(2011, 11, 30)
+    done = collect(one)
+    assert done == planned
+    assert any("1 artifacts of ingest in the shared store" in line for line in done.told(False))
+    for kind in ("landed", "published"):
+        assert Partitions.open(two, kind).days() == [date(2011, 12, 1), DAY]
+    assert _store(one).keys("ingest") == sorted([edge, new])
+    assert f"shop/store/ingest/{old}/counts.json" not in shared.names()
+    # The other machine's copy goes when that one collects.
+    assert Layout(tmp_path / "two").artifact("ingest", old).exists()
+    assert [artifact.key for artifact, _ in collect(two).artifacts] == [old]
+    assert not Layout(tmp_path / "two").artifact("ingest", old).exists()
+
+
+def test_what_machines_share_outlives_the_runs_of_one_of_them(bucket: Bucket, tmp_path: Path) -> None:
+    """Runs of other machines may name it, and their folders lie there."""
+    settings = _settings(bucket, tmp_path / "one", "store.artifact_days=1")
+    _land(settings, DAY)
+    key, _ = _run(settings).make("prepare", {"a": "1"}, {}, _fill)
+    assert [artifact.key for artifact, _ in collect(settings).artifacts] == [key]
+    assert not Layout(tmp_path / "one").artifact("prepare", key).exists()
+    assert _run(settings).has("prepare", key)

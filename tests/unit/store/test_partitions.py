@@ -51,6 +51,17 @@ def test_whoever_did_not_see_the_record_in_force_is_told_whose_it_is(tmp_path: P
     assert standing.run_id == "ada"
 
 
+def test_only_the_record_that_was_seen_is_taken_away(tmp_path: Path) -> None:
+    partitions = Partitions(tmp_path, "landed")
+    first = partitions.switch(DAY, _record("ada"), None)
+    second = partitions.switch(DAY, _record("bob", "k2"), first)
+    with pytest.raises(BusyError, match="expected the one of run ada, but run bob put revision 2 there"):
+        partitions.remove(DAY, first)
+    partitions.remove(DAY, second)
+    partitions.remove(DAY, second)
+    assert partitions.days() == []
+
+
 def test_a_record_taken_away_meanwhile_is_told(tmp_path: Path) -> None:
     partitions = Partitions(tmp_path, "published")
     seen = partitions.switch(DAY, _record("ada"), None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from datetime import date
 from pathlib import Path
 
@@ -126,10 +128,41 @@ def test_a_day_somebody_works_on_is_not_taken_away(shop: Settings) -> None:
     assert days(shop, "landed") == [OLD, MIDDLE, NEW]
 
 
-def test_what_a_killed_removal_left_goes(shop: Settings) -> None:
-    torn = shop.store.root / "store" / "ingest" / ".abc.12.old"
-    torn.mkdir()
+def gone() -> int:
+    """Returns the number of a process that has ended."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    return ended.pid
+
+
+def test_what_killed_runs_left_beside_artifacts_goes_and_is_told(shop: Settings) -> None:
+    torn = [shop.store.root / "store" / "ingest" / f".abc.{gone()}.{end}" for end in ("old", "tmp")]
+    for folder in torn:
+        folder.mkdir()
+        (folder / "events.parquet").write_bytes(b"12345")
+    assert "  2 folders that killed runs left, 10 bytes" in collect(shop).told(False)
+    assert not any(folder.exists() for folder in torn)
+
+
+def test_what_a_living_process_is_making_stays_unless_nobody_touched_it_for_long(shop: Settings) -> None:
+    made, forgotten = (shop.store.root / "store" / "train" / f".{name}.{os.getpid()}.tmp" for name in ("abc", "def"))
+    for folder in (made, forgotten):
+        folder.mkdir()
+    # The first of January 2026 lies more than a week back on any clock these tests meet.
+    os.utime(forgotten, (1_767_225_600, 1_767_225_600))
     collect(shop)
+    assert (made.exists(), forgotten.exists()) == (True, False)
+
+
+def test_what_killed_runs_left_goes_before_any_day_landed(settings: Settings) -> None:
+    torn = settings.store.root / "store" / "ingest" / f".abc.{gone()}.tmp"
+    torn.mkdir(parents=True)
+    told = collect(settings).told(False)
+    assert told == [
+        "No day has landed, so nothing is too old.",
+        "Collected:",
+        "  1 folders that killed runs left, 0 bytes",
+    ]
     assert not torn.exists()
 
 
