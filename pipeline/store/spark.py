@@ -8,14 +8,15 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import MissingInputError, UnavailableError
+from pipeline.core.errors import MissingInputError
 from pipeline.core.settings import Settings
+from pipeline.store.spark_failures import failures_in_one_sentence, not_started
 
 if TYPE_CHECKING:
     import ibis
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 65_536
+LOG = "spark.log"
 INSTALL = 'uv pip install "nightshift[spark]" (or `make test-services` in a checkout), and a Java runtime of version 17'
 ALWAYS = {
     "spark.sql.session.timeZone": "UTC",
@@ -57,6 +59,9 @@ class Spark:
             for batch in batches:
                 writer.write_batch(batch, row_group_size=BATCH_ROWS)
         return self._seen(name, folder)
+
+    def stream(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ir.Table:
+        return self.load(name, batches, schema)
 
     def read(self, paths: Sequence[str], file_column: str = "") -> ir.Table:
         import pyspark.sql.functions as f
@@ -159,13 +164,14 @@ def open_spark(settings: Settings) -> Iterator[Spark]:
 
     Raises:
         MissingInputError: pyspark is not installed.
-        UnavailableError: Spark does not start.
+        UnavailableError: Spark does not start, or fails at its work.
+        SettingsError: Spark takes one of its options for none.
     """
     with TemporaryDirectory(dir=settings.engine.scratch or None) as folder, warnings.catch_warnings():
         # pyspark warns of every pandas of version 3; no rows pass through pandas here.
         warnings.simplefilter("ignore", FutureWarning)
         scratch = Path(folder)
-        with _session(settings, scratch) as session:
+        with _session(settings, scratch) as session, failures_in_one_sentence(settings, scratch / LOG):
             yield Spark(session, _backend(session), scratch)
 
 
@@ -190,15 +196,16 @@ def _session(settings: Settings, scratch: Path) -> Iterator[Any]:
     if running is not None:
         yield running.newSession()
         return
-    log = scratch / "spark.log"
+    log = scratch / LOG
     try:
         session = _started(settings, scratch, log)
     except Exception as error:
-        raise UnavailableError(f"Spark did not start ({_last_words(log) or error}); it needs {INSTALL}.") from None
+        raise not_started(error, settings, log, INSTALL) from None
     try:
         yield session
     finally:
-        session.stop()
+        with suppress(Exception):  # a Spark that is gone cannot be stopped, and why it went is told elsewhere
+            session.stop()
 
 
 def _started(settings: Settings, scratch: Path, log: Path) -> Any:
@@ -229,8 +236,3 @@ def _started(settings: Settings, scratch: Path, log: Path) -> Any:
         context = SparkContext(conf=conf)
     context.setLogLevel("ERROR")
     return SparkSession(context)
-
-
-def _last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
