@@ -17,10 +17,12 @@ from pipeline.core.run import Run
 from pipeline.core.sections import Simulate
 from pipeline.core.settings import Settings
 from pipeline.ingest import step
+from pipeline.ingest.people import pseudonymiser
 from pipeline.ingest.profile import Times
 from pipeline.ingest.times import moment, number_of
 from pipeline.simulate.generate import simulate
 from pipeline.store.engine import Engine, open_engine
+from pipeline.store.erasures import Erasures
 
 KEY = "7a" * 32
 ENGINES = ("duckdb", "spark")
@@ -192,3 +194,50 @@ def test_what_a_reader_raises_is_raised(engines: dict[str, Engine]) -> None:
     for engine in engines.values():
         with pytest.raises(ValueError, match="the file is torn"):
             engine.load("broken", broken(), schema)
+
+
+SHOP = """
+events:
+  files: "{day}.csv"
+  columns: {user_id: who, session_id: visit, item_id: item, event_time: when}
+  event_type: {column: what, values: {seen: view}}
+catalogue:
+  files: "items-{day}.csv"
+  columns: {item_id: item, title: title}
+calendar:
+  opened: 2026-01-04
+"""
+# Of seven rows two stay. Anna is forgotten, with what nobody signed in her sessions: her known one, and the one she is
+# seen in here. A row of a day before the shop opened, and one of an item no catalogue file knows, are refused.
+ROWS = """when,who,visit,what,item
+2026-01-05T10:00:00Z,bert,v1,seen,lamp
+2026-01-05T10:01:00Z,anna,v2,seen,lamp
+2026-01-05T10:02:00Z,,v2,seen,mug
+2026-01-05T10:03:00Z,,v9,seen,mug
+2026-01-05T10:04:00Z,,v3,seen,mug
+2026-01-03T10:00:00Z,bert,v1,seen,lamp
+2026-01-05T10:05:00Z,bert,v1,seen,vase
+"""
+
+
+def test_both_engines_agree_on_the_forgotten_on_rows_before_the_shop_and_on_unknown_items(
+    engines: dict[str, Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_SECRETS__PSEUDONYM_KEY", KEY)
+    for name, text in (("2026-01-05.csv", ROWS), ("items-2026-01-05.csv", "item,title\nlamp,Lamp\nmug,Mug\n")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "profile.yaml").write_text(SHOP)
+    chosen = (f"ingest.source={tmp_path}", f"ingest.profile={tmp_path / 'profile.yaml'}")
+    for engine in ENGINES:
+        settings = settings_of(engine, tmp_path / engine)
+        named = pseudonymiser(KEY)
+        (anna, session), erasures = named(pa.array(["anna", "v9"])).to_pylist(), Erasures.open(settings)
+        erasures.begin([anna], [session], by="ada")
+    on_duckdb, on_spark = (
+        ingested(e, tmp_path, "2026-01-05", *chosen, "ingest.unknown_items=quarantine") for e in ENGINES
+    )
+    assert on_spark == on_duckdb
+    run = Run.open(tmp_path / "spark", "run", "UTC")
+    counts = run.artifact("ingest", "2026-01-05").json("counts.json")
+    taken = {rule: rows for rule, rows in counts["rules"].items() if rows}
+    assert (counts["clean"], taken) == (2, {"erased": 3, "before_shop": 1, "unknown_item": 1})
