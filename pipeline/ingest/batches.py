@@ -1,13 +1,14 @@
 """The Arrow batches the engine gets: raw text columns, with person columns already pseudonymised.
 
-Columns: `source_file`, `byte_offset`, `row_number` (from 1, the header not counted), `torn`, the pseudonyms `user_id`
-and `session_id`, `seen_0` … (does the profile's n-th pattern match?), every raw column as `raw_<name>` but those the
-two pseudonyms stand for, and each column with the profile's replacements made under its `text_name`.
+Columns: `place` (one number for file and row, see `place_of`), `file_number`, `byte_offset`, `torn`, the pseudonyms
+`user_id` and `session_id`, `seen_0` … (does the profile's n-th pattern match?), every raw column as `raw_<name>` but
+those the two pseudonyms stand for, and each column with the profile's replacements made under its `text_name`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,10 @@ from pipeline.ingest.profile import DESCRIBED, PEOPLE, AccountPattern, Column, E
 from pipeline.ingest.reading import Rows, read_rows
 from pipeline.store.files import RawFile
 
+N = TypeVar("N")
+ROWS_A_FILE = 1 << 40
+"""More than a file can have."""
+
 
 def patterns(profile: Profile) -> tuple[TypeRule | Exclusion | AccountPattern, ...]:
     """Returns the profile's patterns in the order of the `seen_n` columns."""
@@ -27,7 +32,7 @@ def patterns(profile: Profile) -> tuple[TypeRule | Exclusion | AccountPattern, .
 
 def schema(profile: Profile) -> pa.Schema:
     """Returns the columns of every batch."""
-    fields = {"source_file": pa.string(), "byte_offset": pa.int64(), "row_number": pa.int64(), "torn": pa.string()}
+    fields = {"place": pa.int64(), "file_number": pa.int32(), "byte_offset": pa.int64(), "torn": pa.string()}
     fields |= dict.fromkeys(PEOPLE, pa.string())
     fields |= {f"seen_{n}": pa.bool_() for n in range(len(patterns(profile)))}
     return pa.schema(fields | dict.fromkeys([*raw_columns(profile).values(), *replaced(profile)], pa.string()))
@@ -57,23 +62,38 @@ def text_name(column: Column) -> str:
 def read_batches(files: Sequence[RawFile], profile: Profile, pseudonymise: Pseudonymise) -> Iterator[pa.RecordBatch]:
     """Yields every row of a day's files; each block is cut and parsed while the one before is worked on."""
     wanted = schema(profile)
-    for name, rows in ahead(_rows_of(files, profile)):
-        columns = _placed(rows, name) | _judged(rows, profile) | _people(rows, profile, pseudonymise)
+    for number, rows in ahead(_rows_of(files, profile)):
+        columns = _placed(rows, number) | _judged(rows, profile) | _people(rows, profile, pseudonymise)
         yield pa.RecordBatch.from_arrays([columns[name] for name in wanted.names], schema=wanted)
 
 
-def _rows_of(files: Sequence[RawFile], profile: Profile) -> Iterator[tuple[str, Rows]]:
-    for file in files:
+def _rows_of(files: Sequence[RawFile], profile: Profile) -> Iterator[tuple[int, Rows]]:
+    for number, file in enumerate(in_order(files)):
         for rows in read_rows(file, profile.events, profile.event_columns):
-            yield file.name, rows
+            yield number, rows
 
 
-def _placed(rows: Rows, name: str) -> dict[str, pa.Array]:
+def in_order(files: Iterable[RawFile]) -> list[RawFile]:
+    """Returns files in the order of their numbers."""
+    return sorted(files, key=lambda file: file.name)
+
+
+def place_of(file_number: int, row_number: N) -> N:
+    """Returns what tells a row of a day from all others, in the order of files and rows."""
+    return row_number + file_number * ROWS_A_FILE
+
+
+def row_number_of(file_number: N, place: N) -> N:
+    """Returns the number of a row in its file, from 1, the header not counted."""
+    return place - file_number * ROWS_A_FILE
+
+
+def _placed(rows: Rows, file_number: int) -> dict[str, pa.Array]:
     count = len(rows.torn)
     return {
-        "source_file": pa.repeat(pa.scalar(name), count),
+        "place": pa.array(place_of(file_number, rows.numbers), pa.int64()),
+        "file_number": pa.repeat(pa.scalar(file_number, pa.int32()), count),
         "byte_offset": rows.offsets,
-        "row_number": pa.array(rows.numbers, pa.int64()),
         "torn": pa.nulls(count, pa.string()) if rows.whole else pa.array(rows.torn, pa.string()),
     }
 

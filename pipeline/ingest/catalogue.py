@@ -185,10 +185,10 @@ def items_of_events(profile: Profile) -> ir.Table:
     """Returns one row an item met in clean rows: the day's last values, valid since they were first seen that day."""
     judged = ibis.table(described_events(), name="judged")
     clean = judged.filter(judged.outcome == "clean", judged.item_id.notnull())
-    order = [clean.event_time, clean.source_file, clean.row_number]
-    clean = clean.mutate(place=ibis.row_number().over(ibis.window(order_by=order)))
+    order = [clean.event_time, clean.place]
+    clean = clean.mutate(nth=ibis.row_number().over(ibis.window(order_by=order)))
     last = clean.group_by("item_id").agg(
-        **{n: clean[f"item_{n}"].argmax(clean.place, where=clean[f"item_{n}"].notnull()) for n in DESCRIBED}
+        **{n: clean[f"item_{n}"].argmax(clean.nth, where=clean[f"item_{n}"].notnull()) for n in DESCRIBED}
     )
     joined = clean.join(last.rename({f"last_{n}": n for n in DESCRIBED}), "item_id")
     same = [joined[f"item_{n}"].identical_to(joined[f"last_{n}"]) | joined[f"item_{n}"].isnull() for n in DESCRIBED]
@@ -201,8 +201,8 @@ def items_of_events(profile: Profile) -> ir.Table:
 
 def described_events() -> dict[str, str]:
     """Returns the columns of judged rows a catalogue is made from."""
-    place = {"source_file": "string", "row_number": "int64", "outcome": "string", "item_id": "string"}
-    return place | {"event_time": "timestamp('UTC')"} | {f"item_{n}": CATALOGUE[n] for n in DESCRIBED}
+    named = {"place": "int64", "outcome": "string", "item_id": "string"}
+    return named | {"event_time": "timestamp('UTC')"} | {f"item_{n}": CATALOGUE[n] for n in DESCRIBED}
 
 
 def beside_events(rows: ir.Table, profile: Profile) -> ir.Table:

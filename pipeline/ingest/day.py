@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import date, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 from pipeline.core.artifacts import digest_of
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
-from pipeline.ingest import people, writing
+from pipeline.ingest import batches, people, writing
 from pipeline.ingest.accounts import report_of, require_equation
 from pipeline.ingest.asked import Asked, Found, find
 from pipeline.ingest.budget import Budget
@@ -76,18 +77,20 @@ class Ingestion:
     def fill(self, folder: Path, asked: Asked, found: Found) -> Report:
         """Writes one day's files; a day over its budget gets them too, and `over_budget` in its counts says why."""
         self._judge(asked, found)
-        routed_days = self._write(folder, asked)
+        names = [file.name for file in batches.in_order(found.events)]
+        routed_days = self._write(folder, asked, names)
         counts = self._counts(asked, closed=not found.events)
         counts |= {"routed_days": routed_days, "late": {"rows": 0, "duplicate": 0, "from": {}}}
-        counts |= self.budget.judge(counts, self._first_taken_by)
+        counts |= self.budget.judge(counts, partial(self._first_taken_by, names))
         (folder / "counts.json").write_text(json.dumps(counts, indent=1))
         return report_of(counts)
 
     def _judge(self, asked: Asked, found: Found) -> None:
         self.engine.load("asked", asked.table().to_batches(), asked.table().schema)
-        self.spanning.load_events(found.events, asked)
+        questions = self.questions
         self.spanning.load_items(found.items, found.tree)
-        self.questions.judge(self.engine)
+        self.spanning.load_events(found.events, asked)
+        questions.judge(self.engine)
 
     def _counts(self, asked: Asked, closed: bool) -> dict[str, Any]:
         """Accounts for every row: each in exactly one outcome, and none lost between the file and here."""
@@ -98,26 +101,26 @@ class Ingestion:
                 rules[row["rule"]] += row["rows"]
             else:
                 types[row["event_type"]] = types.get(row["event_type"], 0) + row["rows"]
-        rows = self.engine.answer(self.engine.table("raw").aggregate(rows=lambda t: t.count()))["rows"][0].as_py()
+        rows = self.spanning.rows
         require_equation(asked.day, rows, outcomes, rules)
         types = dict(sorted(types.items()))
         return {"day": str(asked.day), "closed": closed, "rows": rows, **outcomes, "rules": rules, "event_types": types}
 
-    def _first_taken_by(self, rule: str) -> str:
+    def _first_taken_by(self, files: Sequence[str], rule: str) -> str:
         """Returns file and row of the first row of the day a rule took."""
         judged = self.engine.table("judged")
-        taken = judged.filter(judged.rule == rule).select("source_file", "row_number")
-        first = self.engine.answer(taken.order_by("source_file", "row_number").limit(1)).to_pylist()[0]
-        return f"{first['source_file']} row {first['row_number']}"
+        taken = judged.filter(judged.rule == rule).order_by("place").limit(1)
+        first = self.engine.answer(taken.select("file_number", "row_number")).to_pylist()[0]
+        return f"{files[first['file_number']]} row {first['row_number']}"
 
-    def _write(self, folder: Path, asked: Asked) -> dict[str, int]:
+    def _write(self, folder: Path, asked: Asked, files: Sequence[str]) -> dict[str, int]:
         """Returns how many rows were routed to which day."""
         ask, questions = self.engine.ask, self.questions
         elsewhere = Elsewhere(asked, self.settings.shop.timezone)
-        writing.write_rows(folder / "events.parquet", ask(questions.events["clean"]), writing.EVENT_SCHEMA)
-        routed = elsewhere.counted(ask(questions.events["routed"]))
+        writing.write_rows(folder / "events.parquet", questions.events(self.engine, "clean"), writing.EVENT_SCHEMA)
+        routed = elsewhere.counted(questions.events(self.engine, "routed"))
         writing.write_rows(folder / "routed.parquet", routed, writing.EVENT_SCHEMA)
-        refused = writing.quarantined(ask(questions.refused), self.profile.event_columns)
+        refused = writing.quarantined(ask(questions.refused), self.profile.event_columns, files)
         writing.write_rows(folder / "quarantine.parquet", refused, writing.QUARANTINE_SCHEMA)
         writing.write_rows(folder / "catalogue.parquet", ask(questions.items), writing.CATALOGUE_SCHEMA)
         return elsewhere.days()

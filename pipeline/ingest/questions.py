@@ -6,24 +6,28 @@ from collections.abc import Iterator
 
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
 
 from pipeline.core.errors import UsageError
-from pipeline.core.schema import EVENT, QUARANTINE
+from pipeline.core.schema import EVENT
 from pipeline.core.sections import Ingest
 from pipeline.ingest import batches, catalogue
 from pipeline.ingest.canonical import canonical, event_id, raw_table
 from pipeline.ingest.profile import Profile
-from pipeline.ingest.rules import CANDIDATES, PLACE, SAME, Given, Rule, rules_of
+from pipeline.ingest.rules import CANDIDATES, OUTCOMES, PLACE, SAME, Given, Rule, rules_of
 from pipeline.store.engine import Engine
-from pipeline.store.words import hash_of
+from pipeline.store.words import hash_of, moment_of
 
+PART_ROWS = 1 << 19
+MINUTE = 60_000_000
 ASKED = {name: "timestamp('UTC')" for name in ("begin", "end", "horizon", "oldest")}
 
 
 class Questions:
     """The SQL a profile's days are asked, made once.
 
-    A day's rows are typed in one pass, which also finds the first rule that takes a row by itself. Rules that compare
+    A day's rows are typed in one pass, as they are read, which also finds the first rule that takes a row by itself:
+    `typed` holds all that is known of a row, and nothing reads it again. Rules that compare
     rows then say, one after the other, which of the rows still free they take (`taken_<rule>`). `judged` shows each
     typed row with its rule and outcome.
 
@@ -44,23 +48,41 @@ class Questions:
         shown = self._judged()
         self._shown = engine.compiled(shown)
         judged = ibis.table(shown.schema(), name="judged")
-        self._beside_raw = engine.compiled(_beside_raw(judged, profile))
         self.counts = engine.compiled(judged.group_by("outcome", "rule", "event_type").agg(rows=judged.count()))
-        self.events = {outcome: engine.compiled(_events(judged, outcome)) for outcome in ("clean", "routed")}
-        self.refused = engine.compiled(_refused(judged, profile))
+        self._judged_rows = judged
+        ended = {outcome: judged.filter(self._ended_as(judged, outcome)) for outcome in OUTCOMES}
+        self._times = {outcome: engine.compiled(_times(ended[outcome])) for outcome in ("clean", "routed")}
+        self._events = engine.compiled(_events(ibis.table(shown.schema(), name="part")))
+        self.refused = engine.compiled(_refused(ended["quarantined"], profile))
         items = catalogue.items_of_files if profile.catalogue.files else catalogue.items_of_events
         self.items = engine.compiled(items(profile))
 
     def judge(self, engine: Engine) -> ir.Table:
-        """Judges the rows of `raw` against `asked`; returns `judged`: typed rows with `rule` and `outcome`."""
+        """Judges the rows of `raw` against `asked`; returns `judged`: typed rows with `rule` and `outcome`.
+
+        Every raw column lies beside, as `raw_<name>`.
+        """
         for name, question in self.kept:
             engine.keep(name, question)
         return engine.show("judged", self._shown)
 
-    def judge_beside_raw(self, engine: Engine) -> ir.Table:
-        """Returns the same with every raw column beside."""
-        self.judge(engine)
-        return engine.show("judged_raw", self._beside_raw)
+    def events(self, engine: Engine, outcome: str) -> Iterator[pa.RecordBatch]:
+        """Yields the rows of an outcome as `schema.EVENT`, in order.
+
+        They are put in order part by part, so that no sort is larger than memory, however many rows there are, and
+        rows that come about in the order of time are read once.
+        """
+        judged = self._judged_rows
+        for begin, end in _parts(engine.answer(self._times[outcome])):
+            moments = (moment_of(ibis.literal(minute * MINUTE, "int64")) for minute in (begin, end))
+            inside = judged.event_time >= next(moments), judged.event_time < next(moments)
+            engine.show("part", self._compiled(judged.filter(self._ended_as(judged, outcome), *inside)))
+            yield from engine.ask(self._events)
+
+    def _ended_as(self, judged: ir.Table, outcome: str) -> ir.BooleanValue:
+        """Says it by numbers: a text would be made for every row first."""
+        codes = [number for number, rule in enumerate(self.rules) if rule.outcome == outcome]
+        return judged.code.isin(codes or [len(self.rules)])
 
     def _typed(self) -> ir.Table:
         rows = canonical(raw_table(self._profile), self._profile).cross_join(ibis.table(ASKED, name="asked"))
@@ -71,14 +93,21 @@ class Questions:
         trail = hash_of(ibis.coalesce(rows.session_id, rows.user_id))
         rows = rows.mutate(reason=reason, echo=hash_of(*(rows[name] for name in SAME)), trail=trail)
         described = [name for name in rows.columns if name.startswith("item_") and name != "item_id"]
-        return rows.select(*PLACE, *SAME, "event_time", *described, "echo", "trail", "reason")
+        texts = dict.fromkeys([*batches.raw_columns(self._profile).values(), *batches.replaced(self._profile)])
+        whence = (*PLACE, "file_number", "byte_offset", "torn")
+        texts = [name for name in texts if name not in SAME]
+        return rows.select(*whence, *SAME, "event_time", *described, *texts, "echo", "trail", "reason")
 
     def _taken(self) -> Iterator[tuple[str, str]]:
         """Yields what finds the rows of each rule that compares rows, then `taken`, the rows of all of them."""
         comparing = [(n, rule) for n, rule in enumerate(self.rules) if rule.among and rule.asked_for(self._given)]
         for name in dict.fromkeys(rule.of for _, rule in comparing if rule.of in CANDIDATES):
             whole = self._table("typed").filter(lambda rows: rows.reason > comparing[0][0])
-            yield name, self._compiled(CANDIDATES[name](whole, self._given))
+            hashes = CANDIDATES[name](whole, self._given)
+            # In two questions: asked in one, an engine lays all columns of all rows aside to read them twice.
+            yield f"hashes_{name}", self._compiled(hashes)
+            there = ibis.table(hashes.schema(), name=f"hashes_{name}")
+            yield name, self._compiled(whole.semi_join(there, there.columns[0]))
         for place, (number, rule) in enumerate(comparing):
             free = self._table(rule.of).filter(lambda rows, n=number: rows.reason > n)
             for _, earlier in comparing[:place]:
@@ -96,30 +125,43 @@ class Questions:
         rows = rows.mutate(code=ibis.coalesce(rows.code, rows.reason))
         names = [(rows.code == number, ibis.literal(rule.name)) for number, rule in enumerate(self.rules)]
         outcomes = [(rows.code == number, ibis.literal(rule.outcome)) for number, rule in enumerate(self.rules)]
-        told = {"rule": ibis.cases(*names, else_=ibis.null("string")), "outcome": ibis.cases(*outcomes, else_="clean")}
-        return rows.select(*(name for name in typed.columns if name not in ("echo", "trail", "reason")), **told)
+        told = {
+            "code": rows.code,
+            "rule": ibis.cases(*names, else_=ibis.null("string")),
+            "outcome": ibis.cases(*outcomes, else_="clean"),
+        }
+        told["row_number"] = batches.row_number_of(rows.file_number, rows.place)
+        people = {f"raw_{name}": rows[at] for name, at in batches.raw_columns(self._profile).items() if at in SAME}
+        shown = (name for name in typed.columns if name not in ("echo", "trail", "reason"))
+        return rows.select(*shown, **people, **told)
 
 
 def _places(rule: Rule) -> ir.Table:
     return ibis.table(PLACE, name=f"taken_{rule.name}")
 
 
-def _events(judged: ir.Table, outcome: str) -> ir.Table:
-    events = judged.filter(judged.outcome == outcome)
-    events = events.select(*SAME, "event_time", event_id=event_id(events))
+def _times(rows: ir.Table) -> ir.Table:
+    minutes = rows.select(minute=(rows.event_time.epoch_seconds() / 60).floor().cast("int64"))
+    return minutes.group_by("minute").agg(rows=minutes.count()).order_by("minute")
+
+
+def _parts(times: pa.Table) -> Iterator[tuple[int, int]]:
+    """Yields from which minute to which there are about `PART_ROWS` rows, given the rows of each minute."""
+    begin, rows = None, 0
+    for minute, count in zip(*(column.to_pylist() for column in times.columns), strict=True):
+        if rows and rows + count > PART_ROWS:
+            yield begin, minute
+            begin, rows = None, 0
+        begin, rows, last = minute if begin is None else begin, rows + count, minute
+    if rows:
+        yield begin, last + 1
+
+
+def _events(part: ir.Table) -> ir.Table:
+    events = part.select(*SAME, "event_time", event_id=event_id(part))
     return events.select(list(EVENT)).order_by(["event_time", "event_id"])
 
 
-def _refused(judged: ir.Table, profile: Profile) -> ir.Table:
-    refused = judged.filter(judged.outcome == "quarantined").select(*PLACE, "rule")
-    rows = raw_table(profile).join(refused, list(PLACE))
-    raw = {f"raw_{name}": rows[place] for name, place in batches.raw_columns(profile).items()}
-    kept = rows.select(*(name for name in QUARANTINE if name != "row"), "torn", **raw)
-    return kept.order_by(["source_file", "row_number"])
-
-
-def _beside_raw(judged: ir.Table, profile: Profile) -> ir.Table:
-    raw = raw_table(profile)
-    texts = {f"raw_{name}": raw[place] for name, place in batches.raw_columns(profile).items()}
-    beside = raw.select(*PLACE, "byte_offset", "torn", *batches.replaced(profile), **texts)
-    return judged.join(beside, list(PLACE))
+def _refused(refused: ir.Table, profile: Profile) -> ir.Table:
+    raw = [f"raw_{name}" for name in batches.raw_columns(profile)]
+    return refused.order_by("place").select("rule", "file_number", "byte_offset", "row_number", "torn", *raw)

@@ -17,15 +17,14 @@ from pipeline.core.errors import UsageError
 from pipeline.core.schema import CATALOGUE, EVENT
 from pipeline.core.sections import Ingest
 from pipeline.ingest.batches import patterns, raw_columns
-from pipeline.ingest.canonical import raw_table
 from pipeline.ingest.profile import AccountPattern, Exclusion, Profile
 from pipeline.ingest.times import SECOND, offset_at
 from pipeline.store.words import micros_of, moment_of
 
 Outcome = Literal["clean", "quarantined", "duplicate", "robot", "excluded", "routed"]
 OUTCOMES: tuple[Outcome, ...] = ("clean", "quarantined", "duplicate", "robot", "excluded", "routed")
-PLACE = {"source_file": "string", "row_number": "int64"}
-"""What tells one row of a day from all others."""
+PLACE = {"place": "int64"}
+"""What tells one row of a day from all others, in the order of files and rows."""
 SAME = tuple(name for name in EVENT if name not in ("event_id", "event_time"))
 """Columns that two rows share when both may tell of the same event; `echo` is a hash of them.
 
@@ -81,15 +80,13 @@ def _erased(free: ir.Table, _: Given) -> ir.Table:
 
 def _alike(rows: ir.Table, _: Given) -> ir.Table:
     seen = rows.group_by("echo").agg(rows=rows.count())
-    return rows.semi_join(seen.filter(seen.rows > 1), "echo")
+    return seen.filter(seen.rows > 1).select("echo")
 
 
 def _repeated(free: ir.Table, given: Given) -> ir.Table:
-    raw = raw_table(given.profile)
-    rows = raw.semi_join(free.select(*PLACE), list(PLACE))
     columns = dict.fromkeys([*raw_columns(given.profile).values(), "user_id", "session_id"])
-    window = ibis.window(group_by=[rows[n] for n in columns], order_by=[rows[n] for n in PLACE])
-    numbered = rows.mutate(nth=ibis.row_number().over(window))
+    window = ibis.window(group_by=[free[n] for n in columns], order_by=[free[n] for n in PLACE])
+    numbered = free.mutate(nth=ibis.row_number().over(window))
     return numbered.filter(numbered.nth > 0)
 
 
@@ -107,7 +104,7 @@ def _acts(rows: ir.Table) -> ir.Table:
 
 def _busy(rows: ir.Table, given: Given) -> ir.Table:
     counted = _acts(rows).group_by("trail").agg(acts=lambda acts: acts.count())
-    return rows.semi_join(counted.filter(counted.acts >= given.limits.robot_min_events), "trail")
+    return counted.filter(counted.acts >= given.limits.robot_min_events).select("trail")
 
 
 def _with_actor(rows: ir.Table) -> ir.Table:
@@ -183,7 +180,10 @@ def _bad_quantity(rows: ir.Table, given: Given) -> ir.BooleanValue:
 
 
 CANDIDATES = {"alike": _alike, "busy": _busy}
-"""Which rows a costly comparison is made among. Hashes may put too many there, never too few."""
+"""Which rows a costly comparison is made among: those whose hash, the one column given here, is among these.
+
+Hashes may put too many there, never too few.
+"""
 FIRST_RULES = (
     Rule(
         "torn",

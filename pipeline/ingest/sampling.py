@@ -74,7 +74,7 @@ class Sample:
         pseudonymise = people.pseudonymiser(secrets.token_hex(32))
         schema, found, read = batches.schema(self.profile), [], 0
         for batch in batches.read_batches([self.file], self.profile, pseudonymise):
-            found.append(batch.filter(pc.less_equal(batch.column("row_number"), rows)))
+            found.append(batch.filter(pc.less_equal(batch.column("place"), rows)))
             read += batch.num_rows
             if read >= rows:
                 break
@@ -95,7 +95,7 @@ class Sample:
         first, last = self._asked(days[0]), self._asked(days[-1])
         asked = catalogue.asked_moments(first.begin, last.end, last.horizon, first.oldest)
         self.engine.load("asked", asked.to_batches(), asked.schema)
-        self.judged = self.questions.judge_beside_raw(self.engine)
+        self.judged = self.questions.judge(self.engine)
 
     def _asked(self, day: date) -> Asked:
         limits, zone = self.settings.ingest, self.profile.events.time.zone

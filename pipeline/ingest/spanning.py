@@ -1,12 +1,13 @@
 """Reads a day's files into the engine; a file that covers many days is read once, for all days of a run.
 
-Tables made: `raw`, the rows of the day's events, and `item_states` (see `catalogue`) where items have files.
+Tables made: `raw`, the rows of the day's events, which pass by once (`Engine.stream`) where a file is of one day, and
+`item_states` (see `catalogue`) where items have files.
 """
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -96,6 +97,7 @@ class Spanning:
         self.files: dict[str, SpannedFile] = {}
         self._slots = count()
         self._items: list[str] | None = None
+        self._passing = _Counted(())
 
     def load_events(self, found: Sequence[RawFile], window: Window) -> None:
         """Makes `raw`; for files of many days the table `asked` must hold the day's moments.
@@ -104,16 +106,19 @@ class Spanning:
         """
         schema = batches.schema(self.profile)
         if self.profile.events.file_covers == "day":
-            self.engine.load("raw", batches.read_batches(found, self.profile, self.pseudonymise), schema)
+            self._passing = _Counted(batches.read_batches(found, self.profile, self.pseudonymise))
+            self.engine.stream("raw", self._passing, schema)
             return
-        asked_for = {f"{file.name} {file.digest}": file for file in found}
+        asked_for = {f"{file.name} {file.digest}": file for file in batches.in_order(found)}
         for key in [key for key in self.files if key not in asked_for]:
             self._let_go(self.files[key])
         spans = [self._spanned(key, file, window) for key, file in asked_for.items()]
         if not spans:
             self.engine.load("raw", [], schema)
+            self._passing = _Counted(())
             return
-        self.engine.keep("raw", ibis.union(*(self._part(span, window) for span in spans)))
+        parts = (self._part(span, number, window) for number, span in enumerate(spans))
+        self.engine.keep("raw", ibis.union(*parts))
         self._require(spans, window)
 
     def load_items(self, found: Sequence[RawFile], tree: Sequence[RawFile]) -> None:
@@ -133,6 +138,11 @@ class Spanning:
         self.engine.keep("item_states", self.engine.compiled(catalogue.states_of_files(self.profile)))
         self.engine.load("raw_items", [], schema)
         self._items = digests
+
+    @property
+    def rows(self) -> int:
+        """How many rows of the day's files have been read; all of them once `raw` was asked."""
+        return self._passing.count
 
     def told(self, days: Days) -> list[str]:
         """Returns a sentence a file of many days: where its rows are, given the days of the run."""
@@ -171,24 +181,26 @@ class Spanning:
                     return day.replace(day=1)
         return min((day for day in days if opened is None or day >= opened), default=None)
 
-    def _part(self, span: SpannedFile, window: Window) -> ibis.Table:
+    def _part(self, span: SpannedFile, number: int, window: Window) -> ibis.Table:
         rows = self.engine.table(span.table).cross_join(self.engine.table("asked").select("begin", "end"))
         of_day = (rows.spanned_time >= rows.begin) & (rows.spanned_time < rows.end)
         if span.home == window.day:
             of_day = of_day | rows.spanned_time.isnull()
-        return rows.filter(of_day).select(batches.schema(self.profile).names)
+        placed = {"place": batches.place_of(number, rows.place), "file_number": ibis.literal(number, "int32")}
+        return rows.filter(of_day).mutate(**placed).select(batches.schema(self.profile).names)
 
     def _require(self, spans: Sequence[SpannedFile], window: Window) -> None:
         raw = self.engine.table("raw")
-        found = self.engine.answer(raw.group_by("source_file").agg(rows=raw.count())).to_pylist()
-        given = {row["source_file"]: row["rows"] for row in found}
-        for span in spans:
+        found = self.engine.answer(raw.group_by("file_number").agg(rows=raw.count())).to_pylist()
+        given = {row["file_number"]: row["rows"] for row in found}
+        for number, span in enumerate(spans):
             whole = span.rows == sum(span.days.values()) + span.timeless
-            if not whole or given.get(span.name, 0) != span.due(window.day):
+            if not whole or given.get(number, 0) != span.due(window.day):
                 raise DataError(
                     f"{span.name}: {span.due(window.day):,} of its {span.rows:,} rows belong to {window.day}, but "
-                    f"{given.get(span.name, 0):,} were found; this is a defect, report it."
+                    f"{given.get(number, 0):,} were found; this is a defect, report it."
                 )
+        self._passing = _Counted((), sum(given.values()))
 
     def _let_go(self, span: SpannedFile) -> None:
         if span.table:
@@ -199,8 +211,8 @@ class Spanning:
 class _Counted:
     """Batches, and how many rows have passed."""
 
-    def __init__(self, rows: Iterator[pa.RecordBatch]) -> None:
-        self._rows, self.count = rows, 0
+    def __init__(self, rows: Iterable[pa.RecordBatch], count: int = 0) -> None:
+        self._rows, self.count = rows, count
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         for batch in self._rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,19 +73,22 @@ def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa
         yield kept
 
 
-def quarantined(batches: Iterable[pa.RecordBatch], raw_columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-    """Turns refused rows into `schema.QUARANTINE`.
+def quarantined(
+    batches: Iterable[pa.RecordBatch], raw_columns: Iterable[str], files: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Turns refused rows into `schema.QUARANTINE`; `files` are the names behind file numbers.
 
     A torn row's values may stand in each other's place, a person's among them, so only what tore it is kept; the row
     itself stays where file and offset say.
     """
-    names = list(raw_columns)
+    names, files = list(raw_columns), pa.array(files, pa.string())
     for batch in batches:
         torn = batch.column("torn")
         whole = _objects({name: batch.column(f"raw_{name}") for name in names})
         texts = pc.if_else(torn.is_valid(), _objects({"torn": torn}), whole)
-        place = [batch.column(name) for name in QUARANTINE if name != "row"]
-        yield pa.RecordBatch.from_arrays([*place, texts], schema=QUARANTINE_SCHEMA)
+        told = {name: batch.column(name) for name in ("rule", "byte_offset", "row_number")}
+        told |= {"source_file": files.take(batch.column("file_number")), "row": texts}
+        yield pa.RecordBatch.from_arrays([told[name] for name in QUARANTINE], schema=QUARANTINE_SCHEMA)
 
 
 def _objects(columns: Mapping[str, pa.Array]) -> pa.Array:

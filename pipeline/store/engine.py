@@ -33,6 +33,9 @@ class Engine(Protocol):
     def load(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ir.Table:
         """Streams batches into a table of this name, replacing one that was there; what the reader raises is raised."""
 
+    def stream(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ir.Table:
+        """Shows batches as a table for the next `keep`, which may draw them once; it raises what the reader raises."""
+
     def read(self, paths: Sequence[str], file_column: str = "") -> ir.Table:
         """Returns Parquet files as one table; `file_column`, if named, holds each row's path as given."""
 
@@ -63,26 +66,25 @@ class DuckDB:
     def __init__(self, backend: ibis.BaseBackend) -> None:
         self.backend = backend
         self._numbers = count()
+        self._streams: dict[str, list[Exception]] = {}
 
     @property
     def _connection(self) -> Any:
         return self.backend.con
 
     def load(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ir.Table:
+        self._connect(INCOMING, batches, schema)
+        return self.keep(name, f"SELECT * FROM {INCOMING}")
+
+    def stream(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ir.Table:
+        self._connect(name, batches, schema)
+        return self.table(name)
+
+    def _connect(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
         import pyarrow as pa
 
-        failures: list[Exception] = []
-        self._connection.register(INCOMING, pa.RecordBatchReader.from_batches(schema, _watched(batches, failures)))
-        try:
-            self._connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM {INCOMING}')
-        except Exception:
-            # The engine wraps what the reader raised in an error of its own; the reader's says what is wrong.
-            if failures:
-                raise failures[0] from None
-            raise
-        finally:
-            self._connection.unregister(INCOMING)
-        return self.table(name)
+        failures = self._streams[name] = []
+        self._connection.register(name, pa.RecordBatchReader.from_batches(schema, _watched(batches, failures)))
 
     def read(self, paths: Sequence[str], file_column: str = "") -> ir.Table:
         how = {"filename": bool(file_column), "union_by_name": True, "hive_partitioning": False}
@@ -93,7 +95,17 @@ class DuckDB:
         if not isinstance(question, str):
             self._connection.execute(f'DROP TABLE IF EXISTS "{name}"')
             return self.backend.create_table(name, question, temp=True)
-        self._connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {question}')
+        try:
+            self._connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {question}')
+        except Exception:
+            # The engine wraps what the reader raised in an error of its own; the reader's says what is wrong.
+            for failure in (failure for failures in self._streams.values() for failure in failures):
+                raise failure from None
+            raise
+        finally:
+            for drawn in self._streams:
+                self._connection.unregister(drawn)
+            self._streams.clear()
         return self.table(name)
 
     def show(self, name: str, question: ir.Table | str) -> ir.Table:

@@ -47,7 +47,7 @@ class Reader:
         asked = catalogue.asked_moments(window.begin, window.end, window.end, window.begin)
         self.engine.load("asked", asked.to_batches(), asked.schema)
         self.spanning.load_events(self.found(day) if found is None else found, window)
-        rows = self.engine.answer(self.engine.table("raw").order_by("source_file", "row_number"))
+        rows = self.engine.answer(self.engine.table("raw").order_by("place"))
         return [sku or "torn" for sku in rows["raw_sku"].to_pylist()]
 
     def told(self, days: str) -> list[str]:
