@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 PARTS_OF_ROWS = ("clean", "quarantined", "duplicate", "robot", "excluded", "routed")
+LEFT_OUT = ("torn", "no_item", "bad_time")
 FILES = {"events": "events.parquet", "catalogue": "catalogue.parquet"}
 
 
@@ -132,7 +133,9 @@ def measure(
 def _of_counts(day: Day, seen_from: Standpoint) -> dict[str, float]:
     counts = day.counts
     refused = counts["quarantined"] if counts["quarantined"] >= seen_from.quarantine_min_rows else 0
-    return {
+    items = counts.get("catalogue_rows", {})
+    told = {"catalogue.left_out_share": sum(items[n] for n in LEFT_OUT) / items["read"]} if items.get("read") else {}
+    return told | {
         "events.schema_differences": 0,
         "catalogue.schema_differences": 0,
         "events.quarantined_share": refused / max(counts["rows"], 1),

@@ -77,6 +77,12 @@ METRICS = {
     "null_share_rise": Metric(
         "trail", BOTH, "any", "Share of rows without a value, less the most of the trailing days."
     ),
+    "left_out_share": Metric(
+        "day",
+        CATALOGUE_ONLY,
+        "*",
+        "Share of the catalogue files' rows that are torn or lack their item or a readable time.",
+    ),
     "rows_ratio": Metric("trail", CATALOGUE_ONLY, "*", "Rows, as a multiple of the trailing days' median."),
 }
 

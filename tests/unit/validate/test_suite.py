@@ -34,6 +34,13 @@ def catalogue(day: str, **fields: object) -> list[Row]:
     return rows
 
 
+LEFT_OUT = {"few_rows_of_catalogue_files_are_left_out"}
+
+
+def left_out(**rows: int) -> dict[str, int]:
+    return {"read": 100, "torn": 0, "other_property": 0, "no_item": 0, "bad_time": 0, **rows}
+
+
 # What each day holds instead of eight good views, and the rules it breaks. Volume may lie between 0.6 and 3 times the
 # median of the days before it, which is 8 throughout.
 SPOILT: tuple[tuple[Callable[[str], dict], set[str]], ...] = (
@@ -97,6 +104,9 @@ SPOILT: tuple[tuple[Callable[[str], dict], set[str]], ...] = (
         {"few_rows_are_quarantined", "not_too_many_rows_are_quarantined"},
     ),
     (lambda day: {"events": good(day), "clean": 7}, {"every_raw_row_is_accounted_for"}),
+    # 2 of 100 rows are more than a hundredth; rows of properties nobody asked for are none of them.
+    (lambda day: {"events": good(day), "catalogue_rows": left_out(torn=1, bad_time=1)}, LEFT_OUT),
+    (lambda day: {"events": good(day), "catalogue_rows": left_out(no_item=1, other_property=90)}, set()),
     (lambda day: {"events": spoilt(day, event_time=at(day, "22:00"))}, {"no_event_is_after_the_as_of_time"}),
 )
 
