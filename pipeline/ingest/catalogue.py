@@ -6,6 +6,7 @@ description, or (`format: properties`) one change of one property, the others st
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -48,8 +49,12 @@ def schema(profile: Profile) -> pa.Schema:
     return pa.schema([("place", pa.int64()), *((name, pa.string()) for name in texts)])
 
 
-def read_items(files: Sequence[RawFile], profile: Profile) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of catalogue files; a torn row describes nothing, nor does a property nobody asked for."""
+def read_items(files: Sequence[RawFile], profile: Profile, counted: Counter[str]) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of catalogue files; a torn row describes nothing, nor does a property nobody asked for.
+
+    Args:
+        counted: is told how many rows were `read`, and how many of them `torn` or of an `other_property`.
+    """
     wanted, place = schema(profile), 0
     for file in files:
         for rows in read_rows(file, profile.catalogue.layout, columns(profile)):
@@ -57,9 +62,12 @@ def read_items(files: Sequence[RawFile], profile: Profile) -> Iterator[pa.Record
             arrays = [places, *(column.combine_chunks() for column in rows.table.columns)]
             arrays += [_cleaned(rows.table, column, profile) for column in replaced(profile).values()]
             batch = pa.RecordBatch.from_arrays(arrays, schema=wanted)
-            whole = pa.array([why is None for why in rows.torn], pa.bool_())
-            yield batch.filter(pc.and_(whole, _asked_for(batch, profile)))
+            whole = batch.filter(pa.array([why is None for why in rows.torn], pa.bool_()))
+            kept = whole.filter(_asked_for(whole, profile))
             place += len(rows.torn)
+            torn, other = batch.num_rows - whole.num_rows, whole.num_rows - kept.num_rows
+            counted.update(read=batch.num_rows, torn=torn, other_property=other)
+            yield kept
 
 
 def _cleaned(rows: pa.Table, column: Column, profile: Profile) -> pa.Array:
@@ -125,8 +133,23 @@ def states_of_files(profile: Profile) -> ir.Table:
     return states.select(*CATALOGUE, until=states.valid_from.lead().over(following))
 
 
+def left_out(profile: Profile) -> ir.Table:
+    """Returns the one row that counts what describes nothing: `no_item`, and `bad_time` where a time is due."""
+    rows = _typed(profile)
+    timeless = rows.item_id.notnull() & rows.valid_from.isnull()
+    bad_time = timeless.sum().fill_null(0) if profile.catalogue.columns.valid_from else ibis.literal(0)
+    return rows.aggregate(no_item=rows.item_id.isnull().sum().fill_null(0), bad_time=bad_time)
+
+
 def _said(profile: Profile) -> ir.Table:
     """Returns what each row says, typed; a row without item, or without a readable time where one is due, is none."""
+    rows = _typed(profile)
+    rows = rows.filter(rows.item_id.notnull())
+    rows = rows.filter(rows.valid_from.notnull()) if profile.catalogue.columns.valid_from else rows
+    return _with_paths(rows) if profile.catalogue.category_tree else rows
+
+
+def _typed(profile: Profile) -> ir.Table:
     mapped = profile.catalogue.columns
     raw = ibis.table(ibis.Schema.from_pyarrow(schema(profile)), name="raw_items")
     if profile.catalogue.format == "properties":
@@ -135,15 +158,12 @@ def _said(profile: Profile) -> ir.Table:
         nothing = ibis.null("string")
         raw = raw.mutate(**{f"raw_{p}": ibis.ifelse(what == p, value, nothing) for p in sorted(properties)})
     since = moment(text_of(raw, mapped.valid_from), profile.catalogue.time) if mapped.valid_from else None
-    rows = raw.select(
+    return raw.select(
         "place",
         item_id=text_of(raw, mapped.item_id),
         valid_from=ibis.null("timestamp('UTC')") if since is None else since,
         **{name: catalogue_value(raw, name, getattr(mapped, name)).cast(CATALOGUE[name]) for name in DESCRIBED},
     )
-    rows = rows.filter(rows.item_id.notnull())
-    rows = rows if since is None else rows.filter(rows.valid_from.notnull())
-    return _with_paths(rows) if profile.catalogue.category_tree else rows
 
 
 def _with_paths(rows: ir.Table) -> ir.Table:

@@ -81,6 +81,7 @@ class Ingestion:
         routed_days = self._write(folder, asked, names)
         counts = self._counts(asked, closed=not found.events)
         counts |= {"routed_days": routed_days, "late": {"rows": 0, "duplicate": 0, "from": {}}}
+        counts["catalogue_rows"] = self.spanning.item_rows
         counts |= self.budget.judge(counts, partial(self._first_taken_by, names))
         (folder / "counts.json").write_text(json.dumps(counts, indent=1))
         return report_of(counts)

@@ -7,6 +7,7 @@ Tables made: `raw`, the rows of the day's events, which pass by once (`Engine.st
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -89,7 +90,11 @@ def _days_of(covers: str, window: Window, zone: str) -> list[date]:
 
 
 class Spanning:
-    """What a run has read."""
+    """What a run has read.
+
+    Attributes:
+        item_rows: how many rows of the catalogue files were read, and how many describe nothing, by why.
+    """
 
     def __init__(self, engine: Engine, profile: Profile, pseudonymise: Pseudonymise, shop_zone: str) -> None:
         self.engine, self.profile, self.pseudonymise = engine, profile, pseudonymise
@@ -97,6 +102,7 @@ class Spanning:
         self.files: dict[str, SpannedFile] = {}
         self._slots = count()
         self._items: list[str] | None = None
+        self.item_rows: dict[str, int] = {}
         self._passing = _Counted(())
 
     def load_events(self, found: Sequence[RawFile], window: Window) -> None:
@@ -132,10 +138,13 @@ class Spanning:
         if digests == self._items:
             return
         schema = catalogue.schema(self.profile)
-        self.engine.load("raw_items", catalogue.read_items(found, self.profile), schema)
+        counted = Counter(dict.fromkeys(("read", "torn", "other_property"), 0))
+        self.engine.load("raw_items", catalogue.read_items(found, self.profile, counted), schema)
         paths = catalogue.read_paths(tree, self.profile)
         self.engine.load("category_paths", paths.to_batches(), paths.schema)
         self.engine.keep("item_states", self.engine.compiled(catalogue.states_of_files(self.profile)))
+        (left_out,) = self.engine.answer(self.engine.compiled(catalogue.left_out(self.profile))).to_pylist()
+        self.item_rows = {name: int(rows) for name, rows in {**counted, **left_out}.items()}
         self.engine.load("raw_items", [], schema)
         self._items = digests
 

@@ -51,6 +51,20 @@ def test_rows_that_say_since_when_hold_until_the_next_row_of_the_item(dated) -> 
     ]
 
 
+def test_rows_of_catalogue_files_that_describe_nothing_are_counted(dated) -> None:
+    source = dated("day")
+    more = "torn;row\n;nobody's;8.00;01.01.2026 00:00\n;timeless too;8.00;\n"
+    source.write_bytes((ROWS + more).encode("latin-1"), "goods-2026-01-05.csv")
+    # Of ten rows one is torn, two name no item, and that of the cup holds from no readable time.
+    counted = {"read": 10, "torn": 1, "other_property": 0, "no_item": 2, "bad_time": 1}
+    assert source.ingest().counts["catalogue_rows"] == counted
+
+
+def test_where_no_files_describe_items_no_rows_of_theirs_are_counted(source) -> None:
+    source.write(SEEN)
+    assert source.ingest().counts["catalogue_rows"] == {}
+
+
 def test_of_a_catalogue_of_all_days_a_day_keeps_the_items_met_or_changed(dated) -> None:
     # mug and jug were described before the day and met by nobody on it.
     assert [row[:2] for row in found(dated("all"))] == [("lamp", "01-03 11:00"), ("lamp", "01-05 11:00")]
