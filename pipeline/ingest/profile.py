@@ -197,6 +197,12 @@ class Catalogue(Part):
                 raise ValueError("a catalogue with files needs columns.item_id")
         if changing and not (self.property_column and self.value_column and self.columns.valid_from):
             raise ValueError("format: properties needs property_column, value_column and columns.valid_from")
+        if changing and self.file_covers != "all":
+            raise ValueError(
+                f"format: properties with file_covers: {self.file_covers} would forget at the start of every "
+                f"{self.file_covers} what was said before; put the changes into files that cover all, or write whole "
+                "descriptions as format: rows"
+            )
         if not changing and (self.property_column or self.value_column):
             raise ValueError("property_column and value_column belong to format: properties")
         if self.category_tree and not self.columns.category:

@@ -78,6 +78,12 @@ def test_an_unknown_profile_is_named_with_the_nearest_one() -> None:
         ),
         (
             "calendar:",
+            "catalogue: {files: '{day}.csv', format: properties, property_column: p, value_column: v, "
+            "columns: {item_id: a, valid_from: t}}\ncalendar:",
+            r"format: properties with file_covers: day would forget at the start of every day what was said before",
+        ),
+        (
+            "calendar:",
             "catalogue: {files: 'x.csv', columns: {item_id: a}}\ncalendar:",
             r"'x\.csv' names a file for all days",
         ),
