@@ -69,7 +69,7 @@ class Artifact:
 
     @property
     def digest(self) -> str:
-        """Digest of the contents: equal bytes have equal digests, whatever key made them."""
+        """Digest of the manifest: the files' bytes, and the stage, key and inputs they were made under."""
         return self.manifest["digest"]
 
     def file(self, name: str) -> Path:
