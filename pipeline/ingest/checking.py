@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date
+from fnmatch import fnmatchcase
 from typing import Any
 
 import ibis
 
+from pipeline.core.errors import UsageError
 from pipeline.core.settings import Settings
 from pipeline.ingest.hints import hints_of
 from pipeline.ingest.profile import DESCRIBED, PEOPLE, EventColumns, load_profile
@@ -25,6 +28,12 @@ def check(location: str, profile_name: str, settings: Settings, rows: int, day: 
     Raises: PipelineError: there is no such file or profile, or the file cannot be read as the profile says.
     """
     profile = load_profile(profile_name)
+    described = profile.catalogue.files
+    if described and _names(described, location) and not _names(profile.events.files, location):
+        raise UsageError(
+            f"{location} is a catalogue file of the profile {profile_name} ({described}), but profile check reads those "
+            f"of events; give one like {profile.events.files}. What its rows describe shows in an ingested day."
+        )
     with taken(location, profile, settings, rows) as sample:
         sample.judge(day)
         sections = [
@@ -36,6 +45,12 @@ def check(location: str, profile_name: str, settings: Settings, rows: int, day: 
             ["Hints", *[f"- {hint}" for hint in hints_of(sample)]],
         ]
     return "\n\n".join("\n".join(section) for section in sections if len(section) > 1 or section[0] != "Hints")
+
+
+def _names(pattern: str, location: str) -> bool:
+    """Says whether a file is called as the pattern says, on whatever day."""
+    name, named = location.rpartition("/")[2], pattern.rpartition("/")[2]
+    return fnmatchcase(name, re.sub(r"\{[^}]*\}", "[0-9]*", named))
 
 
 def _head(sample: Sample, profile_name: str) -> str:

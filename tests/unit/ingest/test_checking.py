@@ -182,3 +182,11 @@ def test_a_word_that_the_profile_excludes_is_told_as_excluded(own_profile, repor
     text = report(GOOD.format(1, "anna", 1).replace("seen", "wished"))
     assert line_of(text, "wished") == ["wished", "1", "excluded: wish_list"]
     assert "'wished'" not in text
+
+
+def test_a_catalogue_file_is_told_from_a_file_of_events(source, report, own_profile) -> None:
+    own_profile("calendar:", "catalogue: {files: 'goods-{day}.csv', columns: {item_id: sku}}\ncalendar:")
+    goods = source.write_bytes(b"sku\nlamp\n", "goods-2026-01-05.csv")
+    with pytest.raises(UsageError, match=r"goods-2026-01-05\.csv is a catalogue file .* give one like \{day\}\.csv"):
+        check(str(goods), str(source.profile), source.settings, 10)
+    assert "described in files of their own" in report(GOOD.format(1, "anna", 1))
