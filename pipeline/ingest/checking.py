@@ -31,8 +31,8 @@ def check(location: str, profile_name: str, settings: Settings, rows: int, day: 
     described = profile.catalogue.files
     if described and _names(described, location) and not _names(profile.events.files, location):
         raise UsageError(
-            f"{location} is a catalogue file of the profile {profile_name} ({described}), but profile check reads those "
-            f"of events; give one like {profile.events.files}. What its rows describe shows in an ingested day."
+            f"{location} is a catalogue file of the profile {profile_name} ({described}), but profile check reads "
+            f"those of events; give one like {profile.events.files}. What its rows describe shows in an ingested day."
         )
     with taken(location, profile, settings, rows) as sample:
         sample.judge(day)
