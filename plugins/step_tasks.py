@@ -7,17 +7,20 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from step_process import StepFailed, StepProcess
 
-from pipeline.core.days import Days, end_of_day, parse_day
+from pipeline.core.days import Days, end_of_day
 from pipeline.core.errors import PipelineError, UsageError
 from pipeline.core.masking import masked
 from pipeline.core.run import Layout, run_id_from
 from pipeline.core.step import Step
+
+if TYPE_CHECKING:
+    from pipeline.core.settings import Settings
 
 POOL = "training"
 SETTING_OF_PARAM = {
@@ -209,20 +212,23 @@ def _days(run_id: str, partition_key: str | None, params: Mapping[str, Any], set
         return asked or partition_key
     if "days" in params:
         raise UsageError("No day was given; fill in `days` as DAY or FIRST..LAST.")
-    return newest_published(layout, loaded.shop.timezone, params.get("as_of"))
+    return newest_published(loaded, params.get("as_of"))
 
 
-def newest_published(layout: Layout, timezone: str, as_of: str | None = None) -> str:
+def newest_published(settings: Settings, as_of: str | None = None) -> str:
     """Returns the newest published day that had ended by as-of.
 
     Raises: UsageError: there is none.
     """
-    days = sorted(parse_day(path.stem) for path in layout.published_folder.glob("????-??-??.json"))
+    from pipeline.store.partitions import Partitions
+
+    published = Partitions.open(settings, "published")
     moment = _moment(as_of) if as_of else None
-    ended = [day for day in days if moment is None or end_of_day(day, timezone) <= moment]
+    ended = [day for day in published.days() if moment is None or end_of_day(day, settings.shop.timezone) <= moment]
     if not ended:
         until = f" that had ended by {as_of}" if as_of else ""
-        raise UsageError(f"{layout.published_folder} holds no published day{until}; run ingest_behaviour_logs first.")
+        where = settings.store.shared or settings.store.root.resolve()
+        raise UsageError(f"{where}/published holds no published day{until}; run ingest_behaviour_logs first.")
     return str(ended[-1])
 
 

@@ -51,11 +51,16 @@ class Address:
 
 @dataclass(frozen=True)
 class Found:
-    """One object of a listing."""
+    """One object of a listing.
+
+    Attributes:
+        modified: unix seconds, by the store's clock.
+    """
 
     address: Address
     etag: str
     size_bytes: int
+    modified: float
 
 
 class Objects:
@@ -104,7 +109,8 @@ class Objects:
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=prefix.key)
             for page in pages:
                 for entry in page.get("Contents", []):
-                    yield Found(Address(prefix.bucket, entry["Key"]), entry["ETag"], entry["Size"])
+                    address, modified = Address(prefix.bucket, entry["Key"]), entry["LastModified"].timestamp()
+                    yield Found(address, entry["ETag"], entry["Size"], modified)
 
     def find(self, address: Address) -> Found | None:
         """Returns what the store says of one object; None where there is none."""
@@ -115,7 +121,7 @@ class Objects:
                 if answered(error) not in NOT_THERE:
                     raise
                 return None
-        return Found(address, head["ETag"], head["ContentLength"])
+        return Found(address, head["ETag"], head["ContentLength"], head["LastModified"].timestamp())
 
     def read(self, address: Address) -> tuple[bytes, str] | None:
         """Returns a small object's bytes and entity tag; None where there is none."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LEDGER_ENTRIES = 20
 """So many of the ledger's last entries keep what their runs refer to."""
 LEFT_SECONDS = 7 * 86_400
-"""A folder untouched for so long is nobody's, though its process's number is in use (again)."""
+"""A folder untouched for so long is nobody's, though its process's number is in use (again); so is a half upload."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Collected:
         days: whose records go.
         artifacts: under the root, by stage, with their bytes.
         shared: keys of partitions in the store machines share, with their bytes; None where there is no such store.
+        halves: stage and key of what killed runs left there without a manifest, with its bytes.
         torn: folders that killed runs left beside artifacts, with their bytes.
     """
 
@@ -49,6 +50,7 @@ class Collected:
     days: tuple[date, ...] = ()
     artifacts: tuple[tuple[Artifact, int], ...] = ()
     shared: tuple[tuple[str, int], ...] | None = None
+    halves: tuple[tuple[tuple[str, str], int], ...] = ()
     torn: tuple[tuple[Path, int], ...] = ()
 
     def bytes_of(self, stage: str) -> tuple[int, int]:
@@ -70,7 +72,9 @@ class Collected:
         if self.shared is not None:
             count, size = len(self.shared), sum(size for _, size in self.shared)
             lines.append(f"  {count} artifacts of {STAGE} in the shared store, {size:,} bytes")
-        everything = (*self.artifacts, *(self.shared or ()), *self.torn)
+            size = sum(size for _, size in self.halves)
+            lines.append(f"  {len(self.halves)} artifacts that killed runs left there unfinished, {size:,} bytes")
+        everything = (*self.artifacts, *(self.shared or ()), *self.halves, *self.torn)
         return [*lines, self._torn(), f"  {sum(size for _, size in everything):,} bytes in all"]
 
     def _torn(self) -> str:
@@ -89,6 +93,8 @@ def collect(settings: Settings, dry_run: bool = False) -> Collected:
             _drop_day(settings, day)
         for key, _ in found.shared or ():
             shared.remove(STAGE, key)
+        for (stage, key), _ in found.halves:
+            shared.remove(stage, key)
         for artifact, _ in found.artifacts:
             drop(artifact)
         for folder, _ in found.torn:
@@ -112,7 +118,9 @@ def _found(settings: Settings, shared: SharedStore | None) -> Collected:
         going += [a for stage in DERIVED for a in artifacts_of(root, stage) if a.key not in kept]
     days = tuple(sorted({day for each in records.values() for day in each if day < oldest}))
     sized = tuple((a, _bytes(a.path)) for a in going)
-    return Collected(newest, days, sized, _too_old(shared, oldest, named) if shared else None, torn)
+    if shared is None:
+        return Collected(newest, days, sized, torn=torn)
+    return Collected(newest, days, sized, _too_old(shared, oldest, named), _unfinished(shared), torn)
 
 
 def _goes(artifact: Artifact, oldest: date, named: set[str], kept: set[str] | None) -> bool:
@@ -130,6 +138,18 @@ def _too_old(shared: SharedStore, oldest: date, named: set[str]) -> tuple[tuple[
         if counts and date.fromisoformat(json.loads(counts[0])["day"]) < oldest:
             going.append((key, shared.weigh(STAGE, key)))
     return tuple(going)
+
+
+def _unfinished(shared: SharedStore) -> tuple[tuple[tuple[str, str], int], ...]:
+    """Returns what nobody can still be pushing; the store's clock tells."""
+    left = time.time() - LEFT_SECONDS
+    stages = (STAGE, *DERIVED)
+    return tuple(
+        ((stage, key), shared.weigh(stage, key))
+        for stage in stages
+        for key, touched in shared.halves(stage).items()
+        if touched < left
+    )
 
 
 def _left(root: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.core import artifacts
 from pipeline.core.artifacts import MANIFEST
 from pipeline.core.errors import CorruptArtifactError, MissingInputError
-from pipeline.store.objects import Address, Objects, connect
+from pipeline.store.objects import Address, Found, Objects, connect
 
 if TYPE_CHECKING:
     from pipeline.core.settings import Settings
@@ -37,8 +38,20 @@ class SharedStore:
 
     def keys(self, stage: str) -> list[str]:
         """Returns the keys of every whole artifact of a stage."""
-        found = (each.address.key for each in self.objects.list(self.address / f"store/{stage}/"))
-        return sorted(key.split("/")[-2] for key in found if key.endswith(f"/{MANIFEST}"))
+        return sorted(key for key, files in self._files(stage).items() if MANIFEST in files)
+
+    def halves(self, stage: str) -> dict[str, float]:
+        """Returns the keys of what has no manifest, being made or left so, and when each was last touched."""
+        files = self._files(stage)
+        return {key: max(f.modified for f in each.values()) for key, each in files.items() if MANIFEST not in each}
+
+    def _files(self, stage: str) -> dict[str, dict[str, Found]]:
+        place = self.address / f"store/{stage}/"
+        files: dict[str, dict[str, Found]] = defaultdict(dict)
+        for found in self.objects.list(place):
+            key, _, name = found.address.key.removeprefix(place.key).partition("/")
+            files[key][name] = found
+        return files
 
     def weigh(self, stage: str, key: str) -> int:
         """Returns the bytes of an artifact."""

@@ -268,3 +268,13 @@ def test_what_machines_share_outlives_the_runs_of_one_of_them(bucket: Bucket, tm
     assert [artifact.key for artifact, _ in collect(settings).artifacts] == [key]
     assert not Layout(tmp_path / "one").artifact("prepare", key).exists()
     assert _run(settings).has("prepare", key)
+
+
+def test_what_somebody_may_still_be_pushing_is_known_and_left_alone(bucket: Bucket, tmp_path: Path) -> None:
+    settings = _settings(bucket, tmp_path / "one")
+    key = _land(settings, DAY)
+    bucket.put("shop/store/ingest/half/events.parquet", b"rows")
+    assert list(_store(settings).halves("ingest")) == ["half"]
+    assert _store(settings).keys("ingest") == [key]
+    assert collect(settings).halves == ()
+    assert "shop/store/ingest/half/events.parquet" in bucket.names()
