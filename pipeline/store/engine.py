@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 65_536
 INCOMING = "incoming"
+COSTLY = "fsst,dict_fsst"
+"""Ways of packing texts that are left out: rows take a fifth less time to lay down, and 2.4 times the room."""
 
 
 class Engine(Protocol):
@@ -59,7 +61,7 @@ class Engine(Protocol):
 
 
 class DuckDB:
-    """DuckDB in memory; what does not fit spills into a folder that is gone afterwards."""
+    """DuckDB with its tables packed in a file; that and what spills lie in a folder that is gone afterwards."""
 
     name = "duckdb"
 
@@ -94,9 +96,9 @@ class DuckDB:
     def keep(self, name: str, question: ir.Table | str) -> ir.Table:
         if not isinstance(question, str):
             self._connection.execute(f'DROP TABLE IF EXISTS "{name}"')
-            return self.backend.create_table(name, question, temp=True)
+            return self.backend.create_table(name, question)
         try:
-            self._connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {question}')
+            self._connection.execute(f'CREATE OR REPLACE TABLE "{name}" AS {question}')
         except Exception:
             # The engine wraps what the reader raised in an error of its own; the reader's says what is wrong.
             for failure in (failure for failures in self._streams.values() for failure in failures):
@@ -168,6 +170,9 @@ def _duckdb(settings: Settings) -> Iterator[Engine]:
         backend = ibis.duckdb.connect(temp_directory=scratch, memory_limit=f"{wanted.memory_mb}MB", **threads)
         try:
             backend.raw_sql("SET TimeZone = 'UTC'")
+            backend.raw_sql(f"ATTACH '{scratch}/tables.duckdb' AS tables (RECOVERY_MODE no_wal_writes)")
+            backend.raw_sql("USE tables")
+            backend.raw_sql(f"SET disabled_compression_methods = '{COSTLY}'")
             for head, body in words.ON_DUCKDB.items():
                 backend.raw_sql(f"CREATE TEMP MACRO {head} AS {body}")
             yield DuckDB(backend)

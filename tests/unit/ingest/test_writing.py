@@ -12,7 +12,8 @@ import pytest
 from pipeline.ingest.ahead import ahead
 from pipeline.ingest.writing import QUARANTINE_SCHEMA, ROWS_A_GROUP, quarantined, write_rows
 
-PLACE = {"rule": "torn", "source_file": "x.csv", "byte_offset": 7, "row_number": 1}
+PLACE = {"rule": "torn", "file_number": 1, "byte_offset": 7, "row_number": 1}
+FILES = ["w.csv", "x.csv"]
 
 
 def refused(*rows: dict[str, str | None]) -> pa.RecordBatch:
@@ -25,13 +26,14 @@ def refused(*rows: dict[str, str | None]) -> pa.RecordBatch:
 def test_a_refused_row_is_told_as_json_dumps_would() -> None:
     values = ["plain", None, 'say "hi"', "back\\slash", "line\nend\r\t", "\x00\x1f\x7f", "Tür\u2028", "{}"]
     rows = [{'raw_na"me': value, "raw_ü": other} for value in values for other in values]
-    (batch,) = quarantined([refused(*rows)], ['na"me', "ü"])
+    (batch,) = quarantined([refused(*rows)], ['na"me', "ü"], FILES)
     expected = [{'na"me': row['raw_na"me'], "ü": row["raw_ü"]} for row in rows]
     assert batch.column("row").to_pylist() == [json.dumps(row, ensure_ascii=False) for row in expected]
 
 
 def test_of_a_torn_row_only_what_tore_it_is_told() -> None:
-    (batch,) = quarantined([refused({"torn": 'a "quote"', "raw_ü": "anna"})], ['na"me', "ü"])
+    (batch,) = quarantined([refused({"torn": 'a "quote"', "raw_ü": "anna"})], ['na"me', "ü"], FILES)
+    assert batch.column("source_file").to_pylist() == ["x.csv"]
     assert batch.column("row").to_pylist() == ['{"torn": "a \\"quote\\""}']
 
 

@@ -64,6 +64,23 @@ def test_what_a_reader_raises_is_raised(engine: Engine) -> None:
         engine.load("numbers", torn(), SCHEMA)
 
 
+def test_a_stream_is_drawn_by_the_question_that_is_kept_next(engine: Engine) -> None:
+    passing = engine.stream("passing", rows(1, 2), SCHEMA)
+    twice = engine.compiled(passing.mutate(n=passing.n * 2))
+    engine.keep("kept", twice)
+    engine.stream("passing", rows(4), SCHEMA)
+    engine.keep("kept", twice)
+    assert engine.answer(engine.table("kept"))["n"].to_pylist() == [8]
+
+    def torn() -> Iterator[pa.RecordBatch]:
+        yield from rows(1)
+        raise DataError("the file is torn")
+
+    engine.stream("passing", torn(), SCHEMA)
+    with pytest.raises(DataError, match="the file is torn"):
+        engine.keep("kept", twice)
+
+
 def test_words_count_whole_microseconds(engine: Engine) -> None:
     table = engine.load("numbers", rows(1_767_607_200_000_001), SCHEMA)
     back = table.select(
