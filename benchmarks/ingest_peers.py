@@ -141,9 +141,9 @@ def _write(raw: pd.DataFrame, rows: pd.DataFrame, rule: pd.Series, folder: Path)
 
 def reading(events: Path, folder: Path) -> None:
     """Ours, the first half alone: from bytes to batches with pseudonyms, nothing behind."""
-    from pipeline.ingest.batches import read_batches
-    from pipeline.ingest.people import pseudonymiser
-    from pipeline.ingest.profile import load_profile
+    from pipeline.ingest.people.pseudonyms import pseudonymiser
+    from pipeline.ingest.profiles.profile import load_profile
+    from pipeline.ingest.reading.batches import read_batches
     from pipeline.store.files import RawFile
 
     profile = load_profile(str(events.parent / "profile.yaml"))

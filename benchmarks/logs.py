@@ -28,7 +28,7 @@ from typing import Any
 
 import duckdb
 
-from pipeline.ingest.profile import SHIPPED
+from pipeline.ingest.profiles.profile import SHIPPED
 from pipeline.simulate.lexicon import COLOURS, LEAVES, MATERIALS
 
 HEADER = "time,user,session,action,item,query,price,quantity"

@@ -18,8 +18,8 @@ import yaml  # noqa: E402
 from pipeline.cli import app  # noqa: E402
 from pipeline.core.sections import ENVIRONMENT_PREFIX  # noqa: E402
 from pipeline.core.settings import sections  # noqa: E402
-from pipeline.ingest.profile import Exclusion, load_profile  # noqa: E402
-from pipeline.ingest.rules import rules_of  # noqa: E402
+from pipeline.ingest.judging.rules import rules_of  # noqa: E402
+from pipeline.ingest.profiles.profile import Exclusion, load_profile  # noqa: E402
 from pipeline.steps import STEPS  # noqa: E402
 from pipeline.validate.metrics import METRICS  # noqa: E402
 from pipeline.validate.suite import SETTING, SHIPPED  # noqa: E402

@@ -13,7 +13,7 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import DataError, MissingInputError
 from pipeline.core.run import Layout, Run, Shared
 from pipeline.core.step import Report
-from pipeline.ingest.rules import OUTCOMES
+from pipeline.ingest.judging.rules import OUTCOMES
 
 LANDED = "landed"
 """Name under which a run notes what it made of its own days' files, those over their budget among them."""

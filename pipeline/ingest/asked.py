@@ -10,9 +10,9 @@ import pyarrow as pa
 from pipeline.core.days import end_of_day
 from pipeline.core.errors import MissingInputError
 from pipeline.core.settings import Settings
-from pipeline.ingest import catalogue
-from pipeline.ingest.profile import Profile
-from pipeline.ingest.spanning import files_of
+from pipeline.ingest.judging import catalogue
+from pipeline.ingest.profiles.profile import Profile
+from pipeline.ingest.reading.spanning import files_of
 from pipeline.store.files import RawFile
 
 

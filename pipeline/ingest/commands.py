@@ -73,8 +73,8 @@ def forget_command(
 ) -> None:
     """Removes a person from partitions, sequences, figures and caches, and marks the models trained on them."""
     from pipeline.core import settings as settings_module
-    from pipeline.ingest.asking import pseudonyms_of
-    from pipeline.ingest.forget import Forgetting
+    from pipeline.ingest.people.asking import pseudonyms_of
+    from pipeline.ingest.people.forget import Forgetting
 
     settings = settings_module.load(set_ or [])
     print(Forgetting(settings, pseudonyms_of(user, settings, pseudonym)).run(by, reason))
@@ -91,7 +91,7 @@ def check_command(
     """Shows what a profile makes of a file: columns, event types, what each rule takes and why; needs no secret."""
     from pipeline.core import settings as settings_module
     from pipeline.core.days import parse_day
-    from pipeline.ingest.checking import check
+    from pipeline.ingest.profiles.checking import check
 
     settings = settings_module.load(set_ or [])
     print(check(file, profile, settings, rows, parse_day(day) if day else None))
@@ -104,6 +104,6 @@ def draft_command(
 ) -> None:
     """Prints a first profile for a file, every guess marked; `profile check` then shows what is wrong with it."""
     from pipeline.core import settings as settings_module
-    from pipeline.ingest.drafting import draft
+    from pipeline.ingest.profiles.drafting import draft
 
     print(draft(file, settings_module.load(set_ or [])), end="")

@@ -14,15 +14,17 @@ import pyarrow as pa
 from pipeline.core.artifacts import digest_of
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
-from pipeline.ingest import batches, people, writing
+from pipeline.ingest import writing
 from pipeline.ingest.accounts import report_of, require_equation
 from pipeline.ingest.asked import Asked, Found, find
-from pipeline.ingest.budget import Budget
 from pipeline.ingest.elsewhere import Elsewhere
-from pipeline.ingest.profile import load_profile
-from pipeline.ingest.questions import Questions
-from pipeline.ingest.rules import OUTCOMES, rules_of
-from pipeline.ingest.spanning import Spanning
+from pipeline.ingest.judging.budget import Budget
+from pipeline.ingest.judging.questions import Questions
+from pipeline.ingest.judging.rules import OUTCOMES, rules_of
+from pipeline.ingest.people import pseudonyms as people
+from pipeline.ingest.profiles.profile import load_profile
+from pipeline.ingest.reading import batches
+from pipeline.ingest.reading.spanning import Spanning
 from pipeline.store.engine import Engine
 from pipeline.store.erasures import Erasures
 

@@ -15,7 +15,7 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import MissingInputError, UsageError
 from pipeline.core.settings import Settings
 from pipeline.ingest.accounts import landed_of_run
-from pipeline.ingest.profile import nearest
+from pipeline.ingest.profiles.profile import nearest
 from pipeline.store.partitions import Partitions
 from pipeline.store.shared import open_shared
 

@@ -7,8 +7,8 @@ from datetime import date
 from typing import Any
 
 from pipeline.core.errors import UsageError
-from pipeline.ingest.profile import Profile, nearest
-from pipeline.ingest.rules import rules_of
+from pipeline.ingest.judging.rules import rules_of
+from pipeline.ingest.profiles.profile import Profile, nearest
 from pipeline.store.partitions import Record
 
 EVERY_RULE = "all"

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.schema import CATALOGUE, EVENT, QUARANTINE
-from pipeline.ingest.ahead import ahead
+from pipeline.ingest.reading.ahead import ahead
 
 ROWS_A_GROUP = 65_536
 ZSTD_LEVEL = 1

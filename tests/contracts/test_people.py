@@ -15,8 +15,8 @@ from pipeline.core.days import Days
 from pipeline.core.run import Run
 from pipeline.core.sections import Simulate
 from pipeline.ingest import step as ingest
-from pipeline.ingest.asking import pseudonyms_of
-from pipeline.ingest.forget import Forgetting
+from pipeline.ingest.people.asking import pseudonyms_of
+from pipeline.ingest.people.forget import Forgetting
 from pipeline.prepare import step as prepare
 from pipeline.store.erasures import Erasures
 from pipeline.store.sweep import any_of, sweep

@@ -13,8 +13,8 @@ from pipeline.core.days import Days
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.ingest import step
-from pipeline.ingest.asking import pseudonyms_of
-from pipeline.ingest.forget import Forgetting
+from pipeline.ingest.people.asking import pseudonyms_of
+from pipeline.ingest.people.forget import Forgetting
 from pipeline.store.erasures import Erasures
 from pipeline.store.partitions import Partitions
 from pipeline.store.shared import open_shared

@@ -17,9 +17,9 @@ from pipeline.core.run import Run
 from pipeline.core.sections import Simulate
 from pipeline.core.settings import Settings
 from pipeline.ingest import step
-from pipeline.ingest.people import pseudonymiser
-from pipeline.ingest.profile import Times
-from pipeline.ingest.times import moment, number_of
+from pipeline.ingest.judging.times import moment, number_of
+from pipeline.ingest.people.pseudonyms import pseudonymiser
+from pipeline.ingest.profiles.profile import Times
 from pipeline.simulate.generate import simulate
 from pipeline.store.engine import Engine, open_engine
 from pipeline.store.erasures import Erasures

@@ -18,7 +18,7 @@ import pytest
 
 from pipeline.core.artifacts import verify_folder
 from pipeline.core.errors import RETRY_MAY_HELP, DataError
-from pipeline.ingest import records
+from pipeline.ingest.reading import records
 
 REPOSITORY = Path(__file__).parents[3]
 DAY = "2026-01-05"

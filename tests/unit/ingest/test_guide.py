@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from pipeline.core.settings import Settings
-from pipeline.ingest.checking import check
-from pipeline.ingest.drafting import draft
-from pipeline.ingest.profile import SHIPPED, load_profile
-from pipeline.ingest.rules import rules_of
+from pipeline.ingest.judging.rules import rules_of
+from pipeline.ingest.profiles.checking import check
+from pipeline.ingest.profiles.drafting import draft
+from pipeline.ingest.profiles.profile import SHIPPED, load_profile
 
 DOCS = Path(__file__).parents[3] / "docs"
 GUIDE = (DOCS / "guide" / "your-own-logs.md").read_text()

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.core.artifacts import Artifact
 from pipeline.ingest.accounts import account_of_run, as_markdown
-from pipeline.ingest.checking import check
+from pipeline.ingest.profiles.checking import check
 
 INVOICES = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
 536365,85123A,WHITE  HANGING HEART ,6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom

@@ -11,8 +11,8 @@ import pytest
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import DataError, MissingInputError, UsageError
 from pipeline.core.run import Run
+from pipeline.ingest.judging.rules import OUTCOMES
 from pipeline.ingest.quarantine import refused_days, told
-from pipeline.ingest.rules import OUTCOMES
 
 FIRST, BAD, LAST = "2026-01-05", "2026-01-06", "2026-01-07"
 DAYS = f"{FIRST}..{LAST}"

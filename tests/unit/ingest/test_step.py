@@ -16,7 +16,7 @@ from pipeline.core.run import Run
 from pipeline.core.schema import CATALOGUE, EVENT, QUARANTINE
 from pipeline.core.sections import Secrets, Simulate
 from pipeline.ingest import writing
-from pipeline.ingest.people import fingerprint
+from pipeline.ingest.people.pseudonyms import fingerprint
 from pipeline.simulate import visits
 from pipeline.simulate.generate import simulate
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ingest.ahead import ahead
+from pipeline.ingest.reading.ahead import ahead
 from pipeline.ingest.writing import QUARANTINE_SCHEMA, ROWS_A_GROUP, quarantined, write_rows
 
 PLACE = {"rule": "torn", "file_number": 1, "byte_offset": 7, "row_number": 1}

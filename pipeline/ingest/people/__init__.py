@@ -1,0 +1,1 @@
+"""What people are called in the store, and how one is forgotten."""

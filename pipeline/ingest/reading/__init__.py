@@ -1,0 +1,1 @@
+"""Raw files become batches of rows: cut, parsed, pseudonymised."""
