@@ -69,6 +69,7 @@ class DuckDB:
         self.backend = backend
         self._numbers = count()
         self._streams: dict[str, list[Exception]] = {}
+        self._seen: dict[tuple[str, str], ir.Table] = {}
 
     @property
     def _connection(self) -> Any:
@@ -76,11 +77,12 @@ class DuckDB:
 
     def load(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ir.Table:
         self._connect(INCOMING, batches, schema)
-        return self.keep(name, f"SELECT * FROM {INCOMING}")
+        self._lay_down(name, f"SELECT * FROM {INCOMING}")
+        return self._described(name, str(schema))
 
     def stream(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ir.Table:
         self._connect(name, batches, schema)
-        return self.table(name)
+        return self._described(name, str(schema))
 
     def _connect(self, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
         import pyarrow as pa
@@ -97,6 +99,10 @@ class DuckDB:
         if not isinstance(question, str):
             self._connection.execute(f'DROP TABLE IF EXISTS "{name}"')
             return self.backend.create_table(name, question)
+        self._lay_down(name, question)
+        return self._described(name, question)
+
+    def _lay_down(self, name: str, question: str) -> None:
         try:
             self._connection.execute(f'CREATE OR REPLACE TABLE "{name}" AS {question}')
         except Exception:
@@ -108,12 +114,17 @@ class DuckDB:
             for drawn in self._streams:
                 self._connection.unregister(drawn)
             self._streams.clear()
-        return self.table(name)
 
     def show(self, name: str, question: ir.Table | str) -> ir.Table:
         sql = question if isinstance(question, str) else self.compiled(question)
         self._connection.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
-        return self.table(name)
+        return self._described(name, sql)
+
+    def _described(self, name: str, origin: str) -> ir.Table:
+        """Returns the table; the columns of one that was made the same way before are not asked for again."""
+        if (name, origin) not in self._seen:
+            self._seen[name, origin] = self.table(name)
+        return self._seen[name, origin]
 
     def table(self, name: str) -> ir.Table:
         return self.backend.table(name)
