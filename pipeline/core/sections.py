@@ -58,11 +58,11 @@ class Engine(Section):
     name: Literal["duckdb", "spark"] = Field(
         "duckdb", description="DuckDB in the step's process, or Apache Spark.", json_schema_extra=FREE
     )
-    memory_mb: int = Field(1024, ge=128, description="Memory of DuckDB; more spills to disk.", json_schema_extra=FREE)
+    memory_mb: int = Field(1024, ge=128, description="Memory of DuckDB; tables lie on disk.", json_schema_extra=FREE)
     threads: int = Field(0, ge=0, description="Threads of DuckDB; 0 takes every core.", json_schema_extra=FREE)
     scratch: str = Field(
         "",
-        description="Folder of what spills; empty is the system's. With a Spark cluster one that all machines share.",
+        description="Folder of its tables; empty is the system's. With a Spark cluster one that all machines share.",
         json_schema_extra=FREE,
     )
     spark_master: str = Field("local[*]", description="Where Spark runs its work.", json_schema_extra=FREE)

@@ -81,7 +81,11 @@ def test_a_cache_that_was_emptied_is_filled_again(bucket: Bucket, tmp_path: Path
     run.once("ingest", {"a": "1"}, {}, _fill)
     artifact = run.artifact("ingest")
     artifact.path.rename(tmp_path / "gone")
-    run.artifact("ingest").verify()
+    again = run.artifact("ingest")
+    again.verify()
+    assert {p.name: p.read_bytes() for p in again.path.iterdir() if p.is_file()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "gone").iterdir() if p.is_file()
+    }
 
 
 def test_an_artifact_made_before_the_store_was_shared_is_pushed_when_it_is_next_asked_for(
