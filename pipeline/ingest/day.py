@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -53,8 +53,9 @@ class Ingestion:
     @cached_property
     def questions(self) -> Questions:
         _, erased = self.erased
-        self.engine.load("erased", erased.to_batches(), erased.schema)
-        return Questions(self.profile, self.limits, self.engine)
+        if erased.num_rows:
+            self.engine.load("erased", erased.to_batches(), erased.schema)
+        return Questions(self.profile, self.limits, self.engine, somebody_erased=erased.num_rows > 0)
 
     def asked(self, day: date, as_of: datetime) -> Asked:
         zone = self.settings.shop.timezone
@@ -80,9 +81,9 @@ class Ingestion:
         """Writes one day's files; a day over its budget gets them too, and `over_budget` in its counts says why."""
         self._judge(asked, found)
         names = [file.name for file in batches.in_order(found.events)]
-        routed_days = self._write(folder, asked, names)
         counts = self._counts(asked, closed=not found.events)
-        counts |= {"routed_days": routed_days, "late": {"rows": 0, "duplicate": 0, "from": {}}}
+        counts["routed_days"] = self._write(folder, asked, names, counts)
+        counts["late"] = {"rows": 0, "duplicate": 0, "from": {}}
         counts["catalogue_rows"] = self.spanning.item_rows
         counts |= self.budget.judge(counts, partial(self._first_taken_by, names))
         (folder / "counts.json").write_text(json.dumps(counts, indent=1))
@@ -116,14 +117,16 @@ class Ingestion:
         first = self.engine.answer(taken.select("file_number", "row_number")).to_pylist()[0]
         return f"{files[first['file_number']]} row {first['row_number']}"
 
-    def _write(self, folder: Path, asked: Asked, files: Sequence[str]) -> dict[str, int]:
-        """Returns how many rows were routed to which day."""
+    def _write(self, folder: Path, asked: Asked, files: Sequence[str], counts: Mapping[str, Any]) -> dict[str, int]:
+        """Returns how many rows were routed to which day; an outcome without rows is not asked for."""
         ask, questions = self.engine.ask, self.questions
+        clean = questions.events(self.engine, "clean", counts["clean"])
         elsewhere = Elsewhere(asked, self.settings.shop.timezone)
-        writing.write_rows(folder / "events.parquet", questions.events(self.engine, "clean"), writing.EVENT_SCHEMA)
-        routed = elsewhere.counted(questions.events(self.engine, "routed"))
+        writing.write_rows(folder / "events.parquet", clean, writing.EVENT_SCHEMA)
+        routed = elsewhere.counted(questions.events(self.engine, "routed", counts["routed"]))
         writing.write_rows(folder / "routed.parquet", routed, writing.EVENT_SCHEMA)
-        refused = writing.quarantined(ask(questions.refused), self.profile.event_columns, files)
+        refused = ask(questions.refused) if counts["quarantined"] else ()
+        refused = writing.quarantined(refused, self.profile.event_columns, files)
         writing.write_rows(folder / "quarantine.parquet", refused, writing.QUARANTINE_SCHEMA)
         writing.write_rows(folder / "catalogue.parquet", ask(questions.items), writing.CATALOGUE_SCHEMA)
         return elsewhere.days()

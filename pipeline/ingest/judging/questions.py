@@ -35,14 +35,14 @@ class Questions:
     Raises: UsageError: a rule asks for what the profile does not have.
     """
 
-    def __init__(self, profile: Profile, limits: Ingest, engine: Engine) -> None:
+    def __init__(self, profile: Profile, limits: Ingest, engine: Engine, somebody_erased: bool) -> None:
         if limits.unknown_items == "quarantine" and not profile.catalogue.files:
             raise UsageError(
                 f"ingest.unknown_items is quarantine, but the profile {limits.profile} names no catalogue files that "
                 "would say which items are known; set it to keep, or name them."
             )
         self.rules = rules_of(profile)
-        self._profile, self._given, self._compiled = profile, Given(limits, profile), engine.compiled
+        self._profile, self._given, self._compiled = profile, Given(limits, profile, somebody_erased), engine.compiled
         rows = self._typed()
         self._kinds = rows.schema()
         self.kept = [("typed", engine.compiled(rows)), *self._taken()]
@@ -52,6 +52,7 @@ class Questions:
         self.counts = engine.compiled(judged.group_by("outcome", "rule", "event_type").agg(rows=judged.count()))
         self._judged_rows = judged
         ended = {outcome: judged.filter(self._ended_as(judged, outcome)) for outcome in OUTCOMES}
+        self._whole = {outcome: engine.compiled(_events(ended[outcome])) for outcome in ("clean", "routed")}
         self._times = {outcome: engine.compiled(_times(ended[outcome])) for outcome in ("clean", "routed")}
         self._events = engine.compiled(_events(ibis.table(shown.schema(), name="part")))
         self.refused = engine.compiled(_refused(ended["quarantined"], profile))
@@ -67,12 +68,15 @@ class Questions:
             engine.keep(name, question)
         return engine.show("judged", self._shown)
 
-    def events(self, engine: Engine, outcome: str) -> Iterator[pa.RecordBatch]:
-        """Yields the rows of an outcome as `schema.EVENT`, in order.
+    def events(self, engine: Engine, outcome: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yields the rows of an outcome as `schema.EVENT`, in order; `rows` says how many there are.
 
         They are put in order part by part, so that no sort is larger than memory, however many rows there are, and
         rows that come about in the order of time are read once.
         """
+        if rows <= PART_ROWS:
+            yield from engine.ask(self._whole[outcome]) if rows else ()
+            return
         judged = self._judged_rows
         for begin, end in _parts(engine.answer(self._times[outcome])):
             moments = (moment_of(ibis.literal(minute * MINUTE, "int64")) for minute in (begin, end))

@@ -38,6 +38,7 @@ class Given:
 
     limits: Ingest
     profile: Profile
+    somebody_erased: bool = True
 
 
 def _always(_: Given) -> bool:
@@ -53,7 +54,7 @@ class Rule:
         when: the rows concerned, each told by itself, from the columns of `canonical` and `asked`.
         among: the rows concerned, found by comparing those that no earlier rule took, with their `PLACE`.
         of: the rows that can be concerned at all, a name in `CANDIDATES`, or all that are `typed`.
-        asked_for: whether the settings ask for an `among` rule at all.
+        asked_for: whether an `among` rule can take a row at all.
     """
 
     name: str
@@ -192,7 +193,13 @@ FIRST_RULES = (
         "stray carriage return.",
         when=lambda t, _: t.torn.notnull(),
     ),
-    Rule("erased", "excluded", "Of a person who asked to be forgotten, or of a session of theirs.", among=_erased),
+    Rule(
+        "erased",
+        "excluded",
+        "Of a person who asked to be forgotten, or of a session of theirs.",
+        among=_erased,
+        asked_for=lambda given: given.somebody_erased,
+    ),
     Rule(
         "exact_duplicate",
         "duplicate",

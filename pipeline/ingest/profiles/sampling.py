@@ -67,7 +67,7 @@ class Sample:
     def __init__(self, file: RawFile, profile: Profile, settings: Settings, engine: Engine, rows: int) -> None:
         self.file, self.profile, self.settings, self.engine = file, profile, settings, engine
         self.zone = ZoneInfo(settings.shop.timezone)
-        self.questions = Questions(profile, settings.ingest, engine)
+        self.questions = Questions(profile, settings.ingest, engine, somebody_erased=False)
         self._load(rows)
         self.judged: ir.Table = engine.table("raw")
         self.asked = ""
@@ -81,7 +81,6 @@ class Sample:
             if read >= rows:
                 break
         self.engine.load("raw", found, schema)
-        self.engine.load("erased", [], pa.schema({"person": pa.string(), "session": pa.string()}))
 
     def judge(self, day: date | None) -> None:
         """Judges the rows as those of a day, by default the one the file's name says, or all its days."""
