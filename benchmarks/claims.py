@@ -80,6 +80,16 @@ def interleaved(
     return runs
 
 
+def rounds_by_size(sizes: Sequence[int], rounds: Sequence[int]) -> dict[int, int]:
+    """Returns how often each size runs: as given one by one, or the same for all.
+
+    Raises: SystemExit: neither one number nor one a size.
+    """
+    if len(rounds) not in (1, len(sizes)):
+        raise SystemExit(f"--rounds takes one number for all or one for each of the {len(sizes)} sizes.")
+    return dict(zip(sizes, rounds if len(rounds) > 1 else [*rounds] * len(sizes), strict=True))
+
+
 def measured(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Usage:
     """Runs a command to its end.
 

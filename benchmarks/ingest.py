@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.claims import Claim, Usage, interleaved, judged, judged_values, publish
+from benchmarks.claims import Claim, Usage, interleaved, judged, judged_values, publish, rounds_by_size
 from benchmarks.ingest_peers import KEY, THREADS
 from benchmarks.logs import Logs
 
@@ -35,12 +35,12 @@ PACKAGES = ("duckdb", "pyarrow", "pandas", "numpy", "ibis-framework")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.ingest", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000, 50_000_000])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, nargs="+", default=[5], help="one number, or one a size")
     parser.add_argument("--scratch", type=Path, default=Path("var/benchmarks/ingest"))
     asked = parser.parse_args()
     claims, details = [], {}
-    for rows in asked.rows:
-        made, told = _at(rows, asked.rounds, asked.scratch / str(rows))
+    for rows, rounds in rounds_by_size(asked.rows, asked.rounds).items():
+        made, told = _at(rows, rounds, asked.scratch / str(rows))
         claims += made
         details[f"{rows:,} rows"] = told
     publish("ingest", claims, PACKAGES, details)

@@ -22,7 +22,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims import Claim, Usage, interleaved, judged, publish
+from benchmarks.claims import Claim, Usage, interleaved, judged, publish, rounds_by_size
 from benchmarks.ingest_peers import KEY, THREADS
 from benchmarks.logs import Logs
 
@@ -47,17 +47,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.validate", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="*", default=[1_000_000, 10_000_000])
     parser.add_argument("--alone", type=int, nargs="*", default=[])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, nargs="+", default=[5], help="one number, or one a size")
     parser.add_argument("--scratch", type=Path, default=Path("var/benchmarks/validate"))
     asked = parser.parse_args()
     claims: list[Claim] = []
     details: dict[str, Any] = {}
-    for rows in (*asked.rows, *asked.alone):
+    for rows, rounds in rounds_by_size([*asked.rows, *asked.alone], asked.rounds).items():
         root = asked.scratch / str(rows)
         _prepare(rows, root)
         peers = {} if rows in asked.alone else {"gx_on_pandas": _peer(root, GOOD)}
         told: dict[str, Any] = {"rules broken": {}} if rows in asked.alone else {"rules broken": _same_verdicts(root)}
-        runs = interleaved(_ours(root, GOOD), peers, asked.rounds, ENVIRONMENT)
+        runs = interleaved(_ours(root, GOOD), peers, rounds, ENVIRONMENT)
         if peers:
             claims += _claims(rows, runs)
         details[f"{rows:,} rows"] = told | {name: _told(used) for name, used in runs.items()}

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks.claims import Usage, interleaved, judged_values, measured, median_interval
+from benchmarks.claims import Usage, interleaved, judged_values, measured, median_interval, rounds_by_size
 
 
 def test_a_claim_holds_only_where_its_whole_interval_does() -> None:
@@ -51,3 +51,10 @@ def test_ours_and_the_peers_take_turns(tmp_path) -> None:
     assert log.read_text().split() == ["ours0", "peer", "ours1", "peer"]
     assert {name: len(used) for name, used in runs.items()} == {"ours": 2, "peer": 2}
     assert isinstance(runs["peer"][0], Usage)
+
+
+def test_rounds_are_one_number_for_all_sizes_or_one_each() -> None:
+    assert rounds_by_size([10, 20], [3]) == {10: 3, 20: 3}
+    assert rounds_by_size([10, 20], [5, 1]) == {10: 5, 20: 1}
+    with pytest.raises(SystemExit, match="one for each of the 3 sizes"):
+        rounds_by_size([1, 2, 3], [5, 1])
