@@ -39,7 +39,7 @@ status: $(SETUP) ## what runs, and where
 	@$(PYTHON) -m stack status $(if $(ROOT),--root "$(ROOT)")
 
 test: $(SETUP) lint ## style, floors, and every test that needs no outside service
-	$(PYTHON) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(PYTHON) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-services: $(SETUP) ## tests against real Swift, Postgres, Spark, Prometheus, Chromium; installs them on Debian 12, as root
 	@bash tests/services/install.sh
