@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CODE = {name: code for code, name in enumerate(EVENT_TYPES)}
 IN_SEQUENCES = (CODE["view"], CODE["cart"], CODE["remove"], CODE["purchase"])
 POSITIVE = (CODE["view"], CODE["cart"], CODE["purchase"])
+WITHOUT_SEARCH = -2
 NEVER = np.iinfo(np.int64).max
 COLUMNS = ("event_id", "user_id", "session_id", "item_id", "event_type", "event_time", "query", "quantity")
 TYPES = {
@@ -42,7 +43,7 @@ class Log:
 
     Attributes:
         actor, session, item, query: int32 codes in the order of the names, -1 for none; a session without any search
-            may have no code.
+            is `WITHOUT_SEARCH`.
         kind: uint8, index in `EVENT_TYPES`.
         time_us: int64, microseconds since 1970 in UTC.
         quantity: int32, pieces; 1 where the log does not say.
@@ -65,9 +66,6 @@ class Log:
     def __len__(self) -> int:
         return len(self.kind)
 
-    def rows_of(self, actor: int) -> slice:
-        return slice(int(self.offsets[actor]), int(self.offsets[actor + 1]))
-
 
 def read_log(engine: Engine, partitions: Sequence[Partition], folder: Path) -> Log:
     """Reads the events of these days into arrays that lie in `folder`; the log is good as long as it is there.
@@ -80,7 +78,7 @@ def read_log(engine: Engine, partitions: Sequence[Partition], folder: Path) -> L
     named = chosen.mutate(known=known, actor_name=known.ifelse(chosen.user_id, chosen.session_id))
     actors = _coded(engine, "actors", named, ("known", "actor_name"), descending="known")
     searches = named.filter(named.event_type == "search")
-    # Sessions matter for what answers a search, so the others need no code.
+    # Sessions matter for what answers a search; the others share one code, for their names are many to sort.
     names = {
         "session_id": _coded(engine, "sessions", searches, ("session_id",)),
         "item_id": _coded(engine, "items", named, ("item_id",)),
@@ -123,7 +121,8 @@ def _ordered(table: ir.Table, actors: ir.Table, names: Mapping[str, ir.Table]) -
         coded = coded.left_join(names[column].rename({short: "code"}), column).drop(f"{column}_right")
     ints = coded.select(
         *("actor", "kind", "time", "quantity", "turn", "event_id"),
-        **{name: coded[name].fill_null(-1).cast("int32") for name in ("session", "item", "text")},
+        session=coded.session.fill_null(coded.session_id.isnull().ifelse(-1, WITHOUT_SEARCH)).cast("int32"),
+        **{name: coded[name].fill_null(-1).cast("int32") for name in ("item", "text")},
     )
     # Chosen columns keep the ORDER BY outermost, where an engine must heed it; dropped ones would push it inside.
     kept = [name for name in ints.columns if name not in ("turn", "event_id")]

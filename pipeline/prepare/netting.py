@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.prepare.arrays import blocks
-from pipeline.prepare.log import CODE, NEVER, POSITIVE, Log
+from pipeline.prepare.log import CODE, NEVER, POSITIVE, WITHOUT_SEARCH, Log
 
 MICROSECONDS_A_MINUTE = 60_000_000
 ROWS_SORTED_AT_ONCE = 1 << 23
@@ -103,7 +103,7 @@ def _place(log: Log, rows: np.ndarray | slice) -> np.ndarray:
 
 def _rows_beside_searches(log: Log) -> np.ndarray:
     """Returns the searches, and what could answer them, of every session that has a search."""
-    in_session = np.zeros(int(log.session.max(initial=-1)) + 2, bool)
+    in_session = np.zeros(int(log.session.max(initial=0)) + 1, bool)
     of_actor = np.zeros(len(log.offsets), bool)
     for block in blocks(len(log)):
         searches = log.kind[block] == CODE["search"]
@@ -113,7 +113,8 @@ def _rows_beside_searches(log: Log) -> np.ndarray:
     found = []
     for block in blocks(len(log)):
         session, actor = log.session[block], log.actor[block]
-        concerned = np.where(session >= 0, in_session[session], of_actor[actor])
+        concerned = np.where(session >= 0, in_session[np.maximum(session, 0)], of_actor[actor])
+        concerned &= session != WITHOUT_SEARCH
         concerned &= np.isin(log.kind[block], (CODE["search"], *POSITIVE))
         found.append(block.start + np.flatnonzero(concerned))
     return np.concatenate(found) if found else np.zeros(0, np.int64)

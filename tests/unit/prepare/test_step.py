@@ -163,6 +163,20 @@ def test_a_search_is_a_query_and_its_answers_are_targets(settings: Settings) -> 
     assert array(run, "target_queries") == [-1, -1, -1, 0, -1]
 
 
+def test_a_session_without_a_search_answers_none_made_outside_of_it(settings: Settings) -> None:
+    days = shop()
+    days[0] += [
+        event("search", at(DAYS[0], "14:00"), query="red shoe", user="u2"),
+        event("view", at(DAYS[0], "14:10"), "a", user="u2", session="s1"),
+        event("view", at(DAYS[0], "14:11"), "c", user="u2"),
+    ]
+    run = load_days(settings, days)
+    step.run(settings, run)
+    # By actor and time: u1 a, b; u2 b, a (of a session that searched nothing), c (answers).
+    assert made(run).json("queries.json") == ["red shoe"]
+    assert array(run, "target_queries") == [-1, -1, -1, -1, 0]
+
+
 def test_two_runs_from_the_same_days_make_the_same_bytes(settings: Settings) -> None:
     first = load_days(settings, shop())
     step.run(settings, first)
