@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from great_expectations.expectations.row_conditions import Column
 
 from benchmarks.logs import Logs
 from pipeline.core import settings as settings_module
-from pipeline.core.days import Days, end_of_day
+from pipeline.core.days import Days, end_of_day, start_of_day
 from pipeline.core.run import Run
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.store.partitions import Partitions
@@ -84,7 +83,7 @@ def _judged_by_gx(rules: tuple[Rule, ...], frames: dict[str, pd.DataFrame], run:
 
 def _expectations(rule: Rule, frames: dict[str, pd.DataFrame], run: Run) -> list[Any]:
     """Returns the expectations that together say what a rule on rows says; none for a rule on figures."""
-    column, begin = rule.column, end_of_day(DAY - timedelta(days=1), "UTC")
+    column, begin = rule.column, start_of_day(DAY, "UTC")
     among = {"row_condition": Column("event_type").is_in(list(rule.among))} if rule.among else {}
     bounds = {"min_value": rule.lowest, "max_value": rule.highest}
     extra = {"events": ["person", "known_item"], "catalogue": []}[rule.table]

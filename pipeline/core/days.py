@@ -18,10 +18,14 @@ def parse_day(text: str) -> date:
         raise UsageError(f"{text!r} is not a day; write it as YYYY-MM-DD, such as 2011-12-08.") from None
 
 
+def start_of_day(day: date, timezone: str) -> datetime:
+    """Returns the first moment of `day` in the shop's time zone, in UTC."""
+    return datetime.combine(day, time.min, tzinfo=ZoneInfo(timezone)).astimezone(UTC)
+
+
 def end_of_day(day: date, timezone: str) -> datetime:
     """Returns the first moment after `day` in the shop's time zone, in UTC."""
-    midnight = datetime.combine(day + timedelta(days=1), time.min, tzinfo=ZoneInfo(timezone))
-    return midnight.astimezone(UTC)
+    return start_of_day(day + timedelta(days=1), timezone)
 
 
 @dataclass(frozen=True)

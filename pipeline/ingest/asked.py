@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 
-from pipeline.core.days import end_of_day
+from pipeline.core.days import end_of_day, start_of_day
 from pipeline.core.errors import MissingInputError
 from pipeline.core.settings import Settings
 from pipeline.ingest.judging import catalogue
@@ -34,7 +34,7 @@ class Asked:
 
     @classmethod
     def of(cls, day: date, shop_zone: str, file_zone: str, as_of: datetime, max_late_days: int) -> Asked:
-        begin, end = end_of_day(day - timedelta(days=1), shop_zone), end_of_day(day, shop_zone)
+        begin, end = start_of_day(day, shop_zone), end_of_day(day, shop_zone)
         # An as-of time after the day changes nothing, so a night and a history over many days make the same artifact.
         horizon = as_of.astimezone(UTC) if as_of < end else max(end, end_of_day(day, file_zone))
         return cls(day, begin, end, horizon, begin - timedelta(days=max_late_days))

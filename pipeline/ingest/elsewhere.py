@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.days import Days, end_of_day
+from pipeline.core.days import Days, start_of_day
 from pipeline.ingest.asked import Asked
 
 
@@ -18,7 +18,7 @@ class Elsewhere:
     def __init__(self, asked: Asked, shop_zone: str) -> None:
         reach = Days(asked.oldest.date() - timedelta(days=2), asked.horizon.date() + timedelta(days=2))
         self._days = [str(day) for day in reach]
-        begins = [end_of_day(day - timedelta(days=1), shop_zone) for day in reach]
+        begins = [start_of_day(day, shop_zone) for day in reach]
         self._begins = pa.array(begins, pa.timestamp("us", "UTC")).cast("int64").to_numpy()
         self._rows = np.zeros(len(self._days), np.int64)
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.artifacts import Artifact
-from pipeline.core.days import end_of_day
+from pipeline.core.days import end_of_day, start_of_day
 from pipeline.core.progress import progress
 from pipeline.core.run import Run
 from pipeline.core.schema import EVENT
@@ -126,7 +126,7 @@ class Settling:
 
     def _fill(self, folder: Path, day: date, own: Artifact, late: Mapping[str, Artifact]) -> Report:
         zone = self.settings.shop.timezone
-        begin, end = end_of_day(day - timedelta(days=1), zone), end_of_day(day, zone)
+        begin, end = start_of_day(day, zone), end_of_day(day, zone)
         came = self.merge.load(own, late, begin, end)
         types = self.merge.write(folder / "events.parquet")
         for name in KEPT:

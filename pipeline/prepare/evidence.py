@@ -43,10 +43,9 @@ class Evidence:
         """Returns which are item events that may be a target (view, cart, purchase): bool [rows]."""
         return _POSITIVE[self.log.kind[rows]] & (self.log.item[rows] >= 0)
 
-    def standing(self, rows: Rows, end_us: int, start_us: int = 0) -> np.ndarray:
-        """Returns which events from `start_us` until before `end_us` were not cancelled by then: bool [rows]."""
-        time_us = self.log.time_us[rows]
-        return (time_us >= start_us) & (time_us < end_us) & (self.removed.of(rows) >= end_us)
+    def standing(self, rows: Rows, end_us: int) -> np.ndarray:
+        """Returns which events came before `end_us` and were not cancelled by then: bool [rows]."""
+        return (self.log.time_us[rows] < end_us) & (self.removed.of(rows) >= end_us)
 
     def rows_between(self, start_us: int, end_us: int, among: np.ndarray | None = None) -> np.ndarray:
         """Returns the rows of that time, ascending: of the whole log, or among those given."""
@@ -62,10 +61,6 @@ class Evidence:
         rows = self.removed.rows
         taken_back_since = rows[(self.log.time_us[rows] < moment_us) & (self.removed.at_us >= moment_us)]
         return (self.first_us[actors] < moment_us) | np.isin(actors, self.log.actor[taken_back_since])
-
-    def rows_of(self, actor: int) -> np.ndarray:
-        rows = self.log.rows_of(actor)
-        return np.arange(rows.start, rows.stop)
 
 
 def _first_us(evidence: Evidence) -> np.ndarray:

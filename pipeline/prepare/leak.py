@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.core.days import end_of_day
+from pipeline.core.days import end_of_day, start_of_day
 from pipeline.core.errors import DataError
 from pipeline.prepare.arrays import blocks
 from pipeline.prepare.log import Log
 from pipeline.prepare.queries import EvaluationQuery
-from pipeline.prepare.split import Split, microseconds, start_of
+from pipeline.prepare.split import Split, microseconds
 from pipeline.prepare.training import MICROSECONDS, Training
 from pipeline.prepare.vocabulary import Base
 from pipeline.prepare.window import Partition
@@ -34,7 +34,7 @@ def assert_own_days(engine: Engine, partitions: Sequence[Partition], timezone: s
     rows = sorted(engine.answer(spans).to_pylist(), key=lambda row: by_path[row["file"]].day)
     for row in rows:
         day = by_path[row["file"]].day
-        start_us, end_us = microseconds(start_of(day, timezone)), microseconds(end_of_day(day, timezone))
+        start_us, end_us = microseconds(start_of_day(day, timezone)), microseconds(end_of_day(day, timezone))
         for moment_us in map(microseconds, (row["oldest"], row["newest"])):
             if not start_us <= moment_us < end_us:
                 raise DataError(

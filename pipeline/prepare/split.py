@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from pipeline.core.days import end_of_day
+from pipeline.core.days import end_of_day, start_of_day
 from pipeline.core.errors import DataError
 from pipeline.core.sections import Prepare
 
@@ -30,10 +30,6 @@ def microseconds(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-def start_of(day: date, timezone: str) -> datetime:
-    return end_of_day(day - timedelta(days=1), timezone)
-
-
 def _test_days(
     days: Sequence[date], most: int, timezone: str, holds_enough: Callable[[datetime, datetime], bool]
 ) -> int:
@@ -45,7 +41,7 @@ def _test_days(
 
     def always_enough(length: int) -> bool:
         nights = range(min(NIGHTS_OF_A_WEEK, len(days) - length + 1))
-        periods = ((start_of(days[-length - n], timezone), end_of_day(days[-1 - n], timezone)) for n in nights)
+        periods = ((start_of_day(days[-length - n], timezone), end_of_day(days[-1 - n], timezone)) for n in nights)
         return all(holds_enough(start, end) for start, end in periods)
 
     return next((length for length in range(1, most) if always_enough(length)), max(most, 1))
@@ -76,5 +72,5 @@ def cut_by_time(
     most = min(settings.max_test_days, spare - validation_days)
     test_days = _test_days(days, most, timezone, lambda start, end: count(start, end) >= settings.min_test_queries)
     validation_days = min(settings.validation_days, spare - test_days)
-    first_of_validation = start_of(days[-test_days - validation_days], timezone)
-    return Split(days[0], days[-1], first_of_validation, start_of(days[-test_days], timezone), end)
+    first_of_validation = start_of_day(days[-test_days - validation_days], timezone)
+    return Split(days[0], days[-1], first_of_validation, start_of_day(days[-test_days], timezone), end)

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pipeline.core.days import end_of_day, start_of_day
 from pipeline.core.errors import DataError
 from pipeline.core.progress import progress
 from pipeline.core.run import Run
@@ -19,7 +20,7 @@ from pipeline.prepare.evidence import Evidence
 from pipeline.prepare.leak import assert_known_by, assert_no_leak, assert_own_days
 from pipeline.prepare.log import Log, read_log
 from pipeline.prepare.queries import EvaluationQuery, draw_queries
-from pipeline.prepare.split import NIGHTS_OF_A_WEEK, Split, cut_by_time, microseconds, start_of
+from pipeline.prepare.split import NIGHTS_OF_A_WEEK, Split, cut_by_time, microseconds
 from pipeline.prepare.training import Training, build_training, tally
 from pipeline.prepare.vocabulary import Base, grow, newest_base, point_to
 from pipeline.prepare.window import Partition, published_window
@@ -76,8 +77,8 @@ def _prepare(settings: Settings, partitions: Sequence[Partition], base: Base | N
 
 
 def _cut(evidence: Evidence, days: Sequence[date], wanted: Prepare, timezone: str) -> Split:
-    earliest = start_of(days[-min(wanted.max_test_days + NIGHTS_OF_A_WEEK, len(days))], timezone)
-    recent = evidence.rows_between(microseconds(earliest), microseconds(start_of(days[-1] + timedelta(1), timezone)))
+    earliest = start_of_day(days[-min(wanted.max_test_days + NIGHTS_OF_A_WEEK, len(days))], timezone)
+    recent = evidence.rows_between(microseconds(earliest), microseconds(end_of_day(days[-1], timezone)))
 
     def count(start: datetime, end: datetime) -> int:
         return len(find_candidates(evidence, Period(microseconds(start), microseconds(end)), recent))
@@ -112,7 +113,7 @@ def _describe(
     timezone: str,
     folder: Path,
 ) -> None:
-    before = [partition for partition in partitions if start_of(partition.day, timezone) < split.validation_start]
+    before = [partition for partition in partitions if start_of_day(partition.day, timezone) < split.validation_start]
     described = files.describe_items(engine, before, split.validation_start)
     assert_known_by(split, described, base)
     files.write_items(folder / "items.parquet", training, log, described)

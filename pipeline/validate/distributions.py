@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from pipeline.core.days import end_of_day
+from pipeline.core.days import end_of_day, start_of_day
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.store.engine import Engine
 from pipeline.validate.bins import (
@@ -116,7 +116,7 @@ def _categories(engine: Engine, catalogue: ir.Table) -> tuple[Counts, Counts]:
 
 def clock_hours(day: date, timezone: str) -> list[int]:
     """Returns what a clock on the shop's wall shows in each hour since midnight: 2 twice, or never, at a change."""
-    begin, end = end_of_day(day - timedelta(days=1), timezone), end_of_day(day, timezone)
+    begin, end = start_of_day(day, timezone), end_of_day(day, timezone)
     hours = round((end - begin).total_seconds() / 3600)
     zone = ZoneInfo(timezone)
     return [(begin + timedelta(hours=hour)).astimezone(zone).hour for hour in range(hours)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from statistics import median
 
-from pipeline.core.days import end_of_day
+from pipeline.core.days import start_of_day
 from pipeline.validate.distributions import by_clock, clock_hours
 from pipeline.validate.volume import MIN_WEEKS
 
@@ -34,7 +34,7 @@ def missing_hours(
         return None
     usual = [by_clock(dict(enumerate(each)), other, timezone) for other, each in alike.items()]
     shown = [set(clock_hours(other, timezone)) for other in alike]
-    begin = end_of_day(day - timedelta(days=1), timezone)
+    begin = start_of_day(day, timezone)
     missing = []
     for elapsed, clock in enumerate(clock_hours(day, timezone)):
         counts = [each[f"{clock:02}"] for each, known in zip(usual, shown, strict=True) if clock in known]

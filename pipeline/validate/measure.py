@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.artifacts import Artifact
-from pipeline.core.days import end_of_day
+from pipeline.core.days import end_of_day, start_of_day
 from pipeline.store.engine import Engine
 from pipeline.validate import offences
-from pipeline.validate.distributions import distributions_of
+from pipeline.validate.distributions import clock_hours, distributions_of
 from pipeline.validate.metrics import METRICS, TABLES
 from pipeline.validate.suite import Rule
 from pipeline.validate.summary import Summary
@@ -71,11 +71,6 @@ class Standpoint:
     min_trailing_days: int
     drift_min_rows: int
     quarantine_min_rows: int
-
-    def hours_of(self, day: date) -> int:
-        """Returns how many hours the shop's day has: 23, 24 or 25."""
-        length = end_of_day(day, self.timezone) - end_of_day(day - timedelta(days=1), self.timezone)
-        return round(length.total_seconds() / 3600)
 
 
 @dataclass(frozen=True)
@@ -177,7 +172,7 @@ def joined(engine: Engine, days: Sequence[Day], table: str, seen_from: Standpoin
         {
             "filename": str(day.artifact.file(FILES[table])),
             "day": day.day,
-            "begins": end_of_day(day.day - timedelta(days=1), seen_from.timezone),
+            "begins": start_of_day(day.day, seen_from.timezone),
             "ends": end_of_day(day.day, seen_from.timezone),
             "as_of": seen_from.as_of,
         }
@@ -241,6 +236,7 @@ def _summary(day: Day, figures: Mapping[str, Any], kept: Any, seen_from: Standpo
         if found
     }
     hours, distributions = kept
-    counted, visitors = (tuple(each.get(h, 0) for h in range(seen_from.hours_of(day.day))) for each in hours)
+    length = len(clock_hours(day.day, seen_from.timezone))
+    counted, visitors = (tuple(each.get(h, 0) for h in range(length)) for each in hours)
     rows, items = (own[table].get("rows", 0) for table in TABLES)
     return Summary(day.day, rows, counted, visitors, distributions, shares, items)

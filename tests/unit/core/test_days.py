@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
-from pipeline.core.days import Days
+from pipeline.core.days import Days, end_of_day, start_of_day
 from pipeline.core.errors import UsageError
 
 
@@ -23,3 +23,9 @@ def test_one_day_is_a_range_and_is_written_as_a_day() -> None:
 def test_what_is_no_day_or_range_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(UsageError, match="write"):
         Days.parse(text)
+
+
+def test_a_day_begins_and_ends_at_the_shop_s_midnights() -> None:
+    spring = date(2024, 3, 31)
+    assert start_of_day(spring, "Europe/Berlin") == datetime(2024, 3, 30, 23, tzinfo=UTC)
+    assert end_of_day(spring, "Europe/Berlin") == datetime(2024, 3, 31, 22, tzinfo=UTC)

@@ -29,17 +29,19 @@ def one_by_one(evidence: Evidence, period: Period) -> dict[tuple[int, int], int]
     """Returns (actor, search) -> cut, from the definition."""
     log, found = evidence.log, {}
     for actor in range(len(log.actors)):
-        rows = evidence.rows_of(actor)
+        rows = np.arange(*log.offsets[actor : actor + 2])
         own = rows[evidence.in_sequences(rows)]
         if evidence.standing(own, period.start_us).any():
             cut = period.start_us
         else:
-            times = log.time_us[own[evidence.standing(own, period.end_us, period.start_us)]]
+            later = own[log.time_us[own] >= period.start_us]
+            times = log.time_us[later[evidence.standing(later, period.end_us)]]
             later = times[times > times[:1]]
             if not len(later):
                 continue
             cut = max(times[len(times) // 2], later[0])
-        if (evidence.positive(rows) & evidence.standing(rows, period.end_us, max(cut, period.start_us))).any():
+        later = rows[log.time_us[rows] >= max(cut, period.start_us)]
+        if (evidence.positive(later) & evidence.standing(later, period.end_us)).any():
             found[actor, -1] = int(cut)
     rows = np.flatnonzero(evidence.answers >= 0)
     for row in rows[evidence.standing(rows, period.end_us)]:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import pytest
 
-from pipeline.core.days import Days, end_of_day
+from pipeline.core.days import Days, end_of_day, start_of_day
 from pipeline.ingest.judging import catalogue
 from pipeline.ingest.people import pseudonyms as people
 from pipeline.ingest.profiles.profile import load_profile
@@ -26,7 +26,7 @@ class Window:
     @classmethod
     def of(cls, day: str, zone: str) -> Window:
         this = date.fromisoformat(day)
-        return cls(this, end_of_day(this - timedelta(days=1), zone), end_of_day(this, zone))
+        return cls(this, start_of_day(this, zone), end_of_day(this, zone))
 
 
 class Reader:
