@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from pipeline.core.errors import CorruptArtifactError, MissingInputError
 
 MANIFEST = "manifest.json"
 PACKAGE = Path(__file__).resolve().parents[1]
+HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+"""This machine, or container, as names of folders say it."""
 
 
 def digest_of(value: Any) -> str:
@@ -142,6 +146,7 @@ def switch_in(beside: Path, final: Path, replace: bool = False) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     if replace and final.exists():
         aside = beside.with_suffix(".old")
+        shutil.rmtree(aside, ignore_errors=True)
         final.rename(aside)
         beside.rename(final)
         shutil.rmtree(aside)
@@ -185,9 +190,14 @@ def receive(final: Path, fill: Callable[[Path], None]) -> Artifact:
     return Artifact(final)
 
 
+def place_beside(final: Path, end: str) -> Path:
+    """Returns a hidden place beside a folder's own; its name says which process of which machine works there."""
+    return final.with_name(f".{final.name[:16]}.{HOST}.{os.getpid()}.{end}")
+
+
 @contextmanager
 def _beside(final: Path) -> Iterator[Path]:
-    beside = final.with_name(f".{final.name[:16]}.{os.getpid()}.tmp")
+    beside = place_beside(final, "tmp")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.artifacts import MANIFEST, Artifact
+from pipeline.core.artifacts import MANIFEST, Artifact, place_beside
 
 DERIVED = ("validate", "prepare", "train", "optimize")
 """Stages after ingest that leave artifacts, in the order they read each other."""
@@ -16,14 +16,9 @@ DERIVED = ("validate", "prepare", "train", "optimize")
 
 @dataclass(frozen=True)
 class Derived:
-    """Artifacts that stand on others.
-
-    Attributes:
-        unsure: keys of those that record no inputs and are held for derived, to be on the safe side.
-    """
+    """Artifacts that stand on others, in order of stage and key."""
 
     artifacts: tuple[Artifact, ...]
-    unsure: frozenset[str]
 
     def by_stage(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -39,7 +34,8 @@ def artifacts_of(root: Path, stage: str) -> list[Artifact]:
 
 def drop(artifact: Artifact) -> None:
     """Removes an artifact: out of sight by one rename, then from the disk; one that is not there is no error."""
-    aside = artifact.path.with_name(f".{artifact.key[:16]}.{os.getpid()}.old")
+    aside = place_beside(artifact.path, "old")
+    shutil.rmtree(aside, ignore_errors=True)
     if artifact.path.exists():
         artifact.path.rename(aside)
     shutil.rmtree(aside, ignore_errors=True)
@@ -50,17 +46,22 @@ def stage_of(artifact: Artifact) -> str:
 
 
 def made_from(root: Path, names: Iterable[str]) -> Derived:
-    """Returns what was made from artifacts of these keys or digests, and what was made from that."""
-    tainted, found, unsure = set(names), [], set()
+    """Returns what was made from artifacts of these keys or digests, and what was made from that.
+
+    What records no inputs is held for derived, to be on the safe side.
+    """
+    tainted = list(names)
     if not tainted:
-        return Derived((), frozenset())
-    for artifact in (artifact for stage in DERIVED for artifact in artifacts_of(root, stage)):
-        manifest = artifact.manifest
-        inputs = manifest.get("inputs")
-        if inputs is None:
-            unsure.add(artifact.key)
-        elif tainted.isdisjoint(inputs.values()) and artifact.key not in tainted:
-            continue
-        found.append(artifact)
-        tainted |= {artifact.key, manifest["digest"]}
-    return Derived(tuple(found), frozenset(unsure))
+        return Derived(())
+    manifests = {a: a.manifest for stage in DERIVED for a in artifacts_of(root, stage)}
+    touched: dict[str, set[Artifact]] = defaultdict(set)
+    for artifact, manifest in manifests.items():
+        for name in (artifact.key, *manifest.get("inputs", {}).values()):
+            touched[name].add(artifact)
+    more, found = {a for a, manifest in manifests.items() if "inputs" not in manifest}, set()
+    # Followed from name to name, not from stage to stage: a prepare grows from another, whatever their keys.
+    while more or tainted:
+        found |= more
+        tainted += [name for artifact in more for name in (artifact.key, manifests[artifact]["digest"])]
+        more = touched[tainted.pop()] - found
+    return Derived(tuple(artifact for artifact in manifests if artifact in found))

@@ -10,19 +10,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.artifacts import Artifact
+from pipeline.core.artifacts import HOST, Artifact
 from pipeline.core.run import Layout
 from pipeline.store.leases import leased
 from pipeline.store.ledger import Ledger
 from pipeline.store.lineage import DERIVED, artifacts_of, drop, stage_of
-from pipeline.store.partitions import STAGE, Partitions
+from pipeline.store.partitions import STAGE, Partitions, Record
 from pipeline.store.shared import SharedStore, open_shared
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 LEDGER_ENTRIES = 20
 """So many of the ledger's last entries keep what their runs refer to."""
 LEFT_SECONDS = 7 * 86_400
-"""A folder untouched for so long is nobody's, though its process's number is in use (again); so is a half upload."""
+"""A folder untouched for so long is nobody's, whatever process it names; so is a half upload."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,7 @@ def _found(settings: Settings, shared: SharedStore | None) -> Collected:
     if newest is None:
         return Collected(None, torn=torn)
     oldest = newest - timedelta(days=store.retention_days) if store.retention_days else date.min
-    # Whatever a record in force names stays, whichever run made it.
-    named = {r.ingest_key for each in records.values() for day, r in each.items() if day >= oldest}
+    named = _named_by_records(settings, [r for each in records.values() for day, r in each.items() if day >= oldest])
     kept = named | _named_by_runs(settings, newest) if store.artifact_days else None
     going = [artifact for artifact in artifacts_of(root, STAGE) if _goes(artifact, oldest, named, kept)]
     if kept is not None:
@@ -121,6 +122,14 @@ def _found(settings: Settings, shared: SharedStore | None) -> Collected:
     if shared is None:
         return Collected(newest, days, sized, torn=torn)
     return Collected(newest, days, sized, _too_old(shared, oldest, named), _unfinished(shared), torn)
+
+
+def _named_by_records(settings: Settings, in_force: Iterable[Record]) -> set[str]:
+    """Returns the keys that records in force name, and the newest vocabulary's, whichever runs made them."""
+    named = {key for record in in_force for key in (record.ingest_key, record.get("validated_by")) if key}
+    vocabularies = Partitions.open(settings, "vocabulary")
+    newest = [record for day in vocabularies.days()[-1:] if (record := vocabularies.read(day))]
+    return named | {record["prepare_key"] for record in newest}
 
 
 def _goes(artifact: Artifact, oldest: date, named: set[str], kept: set[str] | None) -> bool:
@@ -153,9 +162,16 @@ def _unfinished(shared: SharedStore) -> tuple[tuple[tuple[str, str], int], ...]:
 
 
 def _left(root: Path) -> list[Path]:
-    """Returns the folders beside artifacts whose process is gone, or that nobody has touched for long."""
+    """Returns the folders beside artifacts whose process is gone, or that nobody has touched for long.
+
+    Machines and containers that share the root do not share processes: of theirs the age alone tells.
+    """
     beside = [path for end in ("tmp", "old") for path in sorted((root / "store").glob(f"*/.*.{end}"))]
-    return [path for path in beside if not _lives(path.name.split(".")[-2]) or _untouched(path)]
+    return [path for path in beside if _ended(*path.name.split(".")[-3:-1]) or _untouched(path)]
+
+
+def _ended(host: str, process: str) -> bool:
+    return host == HOST and not _lives(process)
 
 
 def _lives(process: str) -> bool:
@@ -169,7 +185,7 @@ def _lives(process: str) -> bool:
 
 
 def _untouched(folder: Path) -> bool:
-    newest = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+    newest = max((found.st_mtime for found in _walked(folder)), default=time.time())
     return newest < time.time() - LEFT_SECONDS
 
 
@@ -206,4 +222,12 @@ def _drop_day(settings: Settings, day: date) -> None:
 
 
 def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(found.st_size for found in _walked(folder) if stat.S_ISREG(found.st_mode))
+
+
+def _walked(folder: Path) -> Iterator[os.stat_result]:
+    """Yields what the disk says of a folder and all in it; what a live step takes away meanwhile is left out."""
+    for place, _, names in os.walk(folder):
+        for path in (Path(place), *(Path(place, name) for name in names)):
+            with suppress(FileNotFoundError):
+                yield path.lstat()

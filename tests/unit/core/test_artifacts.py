@@ -56,6 +56,15 @@ def test_force_replaces_the_artifact_already_there(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["key"]
 
 
+def test_force_replaces_the_artifact_though_a_killed_one_left_its_folder(tmp_path: Path) -> None:
+    artifacts.build(tmp_path / "key", _fill)
+    left = artifacts.place_beside(tmp_path / "key", "old")
+    left.mkdir()
+    _fill(left)
+    artifacts.build(tmp_path / "key", _fill, replace=True).verify()
+    assert [p.name for p in tmp_path.iterdir()] == ["key"]
+
+
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [

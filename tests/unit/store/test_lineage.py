@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.core import artifacts
 from pipeline.core.artifacts import Artifact
-from pipeline.store.lineage import artifacts_of, made_from
+from pipeline.store.lineage import artifacts_of, drop, made_from
 
 
 def make(root: Path, stage: str, key: str, inputs: dict[str, str] | None) -> Artifact:
@@ -21,13 +23,20 @@ def test_what_was_made_from_a_key_or_a_digest_is_found_through_every_stage(tmp_p
     make(tmp_path, "prepare", "unrelated", {"ingest 2026-01-07": other.key})
     found = made_from(tmp_path, {day.key, day.digest})
     assert found.by_stage() == {"validate": ["verdict"], "prepare": ["set"], "train": ["model"], "optimize": ["bundle"]}
-    assert found.unsure == frozenset()
+
+
+@pytest.mark.parametrize(("first", "grown"), [("a", "b"), ("b", "a")])
+def test_what_grew_from_a_set_is_found_whatever_their_keys(tmp_path: Path, first: str, grown: str) -> None:
+    before = make(tmp_path, "prepare", first, {"ingest 2026-01-05": "day"})
+    make(tmp_path, "prepare", grown, {"ingest 2026-02-05": "later", "vocabulary 2026-01-05": before.digest})
+    make(tmp_path, "train", "model", {"prepare": grown})
+    assert made_from(tmp_path, {"day"}).by_stage() == {"prepare": ["a", "b"], "train": ["model"]}
 
 
 def test_what_records_no_inputs_is_held_for_derived(tmp_path: Path) -> None:
     make(tmp_path, "prepare", "old", None)
-    found = made_from(tmp_path, {"day"})
-    assert (found.by_stage(), found.unsure) == ({"prepare": ["old"]}, {"old"})
+    make(tmp_path, "train", "model", {"prepare": "old"})
+    assert made_from(tmp_path, {"day"}).by_stage() == {"prepare": ["old"], "train": ["model"]}
     assert made_from(tmp_path, ()).artifacts == ()
 
 
@@ -36,3 +45,12 @@ def test_what_is_being_made_is_no_artifact_yet(tmp_path: Path) -> None:
     (tmp_path / "store" / "prepare" / ".torn.12.tmp").mkdir()
     (tmp_path / "store" / "prepare" / "empty").mkdir()
     assert [artifact.key for artifact in artifacts_of(tmp_path, "prepare")] == ["whole"]
+
+
+def test_what_a_killed_drop_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    artifact = make(tmp_path, "prepare", "set", {})
+    left = artifacts.place_beside(artifact.path, "old")
+    left.mkdir()
+    (left / "items.parquet").write_text("")
+    drop(artifact)
+    assert list((tmp_path / "store" / "prepare").iterdir()) == []

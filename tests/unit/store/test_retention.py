@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import threading
 from datetime import date
 from pathlib import Path
 
@@ -90,6 +92,22 @@ def test_artifacts_no_young_run_names_go_and_partitions_in_force_stay(shop: Sett
     assert left(shop, "ingest") == ["middle", "new", "old"]
 
 
+def test_the_verdicts_of_published_days_and_the_newest_vocabulary_stay_though_no_young_run_names_them(
+    shop: Settings,
+) -> None:
+    """Later nights compare with the one and grow from the other."""
+    published, vocabularies = Partitions.open(shop, "published"), Partitions.open(shop, "vocabulary")
+    middle = published.read(date.fromisoformat(MIDDLE))
+    published.switch(middle.day, Record({**middle.content, "validated_by": "verdict"}), middle)
+    make(shop, "validate", "verdict"), make(shop, "validate", "superseded")
+    for day, key in ((OLD, "old"), (MIDDLE, "middle")):
+        record = Record({"day": day, "prepare_key": f"set-{key}", "digest": "d"})
+        vocabularies.switch(date.fromisoformat(day), record, None)
+    collect(keeping(shop, artifact_days=1))
+    assert left(shop, "validate") == ["verdict"]
+    assert left(shop, "prepare") == ["set-middle", "set-new"]
+
+
 def test_what_the_ledger_names_stays_however_old(shop: Settings) -> None:
     Ledger.open(shop.store).append(kind="promotion", who="x", expected_head=0, to_digest="d", run_id=f"night-{OLD}")
     collect(keeping(shop, artifact_days=1))
@@ -136,7 +154,7 @@ def gone() -> int:
 
 
 def test_what_killed_runs_left_beside_artifacts_goes_and_is_told(shop: Settings) -> None:
-    torn = [shop.store.root / "store" / "ingest" / f".abc.{gone()}.{end}" for end in ("old", "tmp")]
+    torn = [shop.store.root / "store" / "ingest" / f".abc.{artifacts.HOST}.{gone()}.{end}" for end in ("old", "tmp")]
     for folder in torn:
         folder.mkdir()
         (folder / "events.parquet").write_bytes(b"12345")
@@ -145,7 +163,7 @@ def test_what_killed_runs_left_beside_artifacts_goes_and_is_told(shop: Settings)
 
 
 def test_what_a_living_process_is_making_stays_unless_nobody_touched_it_for_long(shop: Settings) -> None:
-    made, forgotten = (shop.store.root / "store" / "train" / f".{name}.{os.getpid()}.tmp" for name in ("abc", "def"))
+    made, forgotten = (artifacts.place_beside(shop.store.root / "store" / "train" / n, "tmp") for n in ("abc", "def"))
     for folder in (made, forgotten):
         folder.mkdir()
     # The first of January 2026 lies more than a week back on any clock these tests meet.
@@ -154,8 +172,40 @@ def test_what_a_living_process_is_making_stays_unless_nobody_touched_it_for_long
     assert (made.exists(), forgotten.exists()) == (True, False)
 
 
+def test_what_another_machine_is_making_stays_unless_nobody_touched_it_for_long(shop: Settings) -> None:
+    """Two containers share the root, and each has processes of its own."""
+    made, forgotten = (shop.store.root / "store" / "train" / f".{n}.elsewhere.{gone()}.tmp" for n in ("abc", "def"))
+    for folder in (made, forgotten):
+        folder.mkdir()
+    os.utime(forgotten, (1_767_225_600, 1_767_225_600))
+    collect(shop)
+    assert (made.exists(), forgotten.exists()) == (True, False)
+
+
+def test_what_a_live_step_takes_away_while_it_is_looked_at_is_no_error(shop: Settings) -> None:
+    store, ended = shop.store.root / "store" / "train", threading.Event()
+
+    def make_and_rename() -> None:
+        beside, final = artifacts.place_beside(store / "live", "tmp"), store / "live"
+        while not ended.is_set():
+            beside.mkdir()
+            for number in range(50):
+                (beside / f"f{number}").touch()
+            beside.rename(final)
+            shutil.rmtree(final)
+
+    step = threading.Thread(target=make_and_rename)
+    step.start()
+    try:
+        for _ in range(100):
+            assert collect(shop, dry_run=True).torn == ()
+    finally:
+        ended.set()
+        step.join()
+
+
 def test_what_killed_runs_left_goes_before_any_day_landed(settings: Settings) -> None:
-    torn = settings.store.root / "store" / "ingest" / f".abc.{gone()}.tmp"
+    torn = settings.store.root / "store" / "ingest" / f".abc.{artifacts.HOST}.{gone()}.tmp"
     torn.mkdir(parents=True)
     told = collect(settings).told(False)
     assert told == [
