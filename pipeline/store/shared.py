@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pipeline.core import artifacts
-from pipeline.core.artifacts import MANIFEST
+from pipeline.core.artifacts import HOST, MANIFEST
 from pipeline.core.errors import CorruptArtifactError, MissingInputError
-from pipeline.store.objects import Address, Found, Objects, connect
+from pipeline.store.leases import Leases, leased
+from pipeline.store.objects import Address, Found, connect
 
 if TYPE_CHECKING:
     from pipeline.core.settings import Settings
@@ -24,14 +26,15 @@ def open_shared(settings: Settings) -> SharedStore | None:
     """Returns the store that machines share, or None where everything stays under the root."""
     if not settings.store.shared:
         return None
-    return SharedStore(connect(settings.s3), Address.parse(settings.store.shared))
+    return SharedStore(settings)
 
 
 class SharedStore:
     """`<prefix>/store/<stage>/<key>/…` for every artifact; the root's own copy is a cache of it."""
 
-    def __init__(self, objects: Objects, address: Address) -> None:
-        self.objects, self.address = objects, address
+    def __init__(self, settings: Settings) -> None:
+        self.objects, self.address = connect(settings.s3), Address.parse(settings.store.shared)
+        self._settings = settings
 
     def at(self, stage: str, key: str) -> Address:
         return self.address / f"store/{stage}/{key}"
@@ -84,14 +87,24 @@ class SharedStore:
         self.objects.download(source, target)
 
     def push(self, stage: str, final: Path, replace: bool = False) -> None:
-        """Copies an artifact to the shared store unless one is there; one there wins unless it is to be replaced."""
+        """Copies an artifact to the shared store unless one is there; one there wins unless it is to be replaced.
+
+        Raises: BusyError: another process pushes one of this key, whose bytes may be others.
+        """
         place = self.at(stage, final.name)
+        if not replace and self.objects.find(place / MANIFEST) is not None:
+            return
+        with leased(self._settings, f"push {stage} {final.name}", f"by process {os.getpid()} on {HOST}"):
+            self._push(final, place, replace)
+
+    def _push(self, final: Path, place: Address, replace: bool) -> None:
         if replace:
             self.objects.delete(place / MANIFEST)
         elif self.objects.find(place / MANIFEST) is not None:
             return
         manifest = (final / MANIFEST).read_bytes()
         self._each(_names(manifest, str(final)), lambda name: self.objects.upload(final / name, place / name))
+        Leases.open(self._settings).require_held()
         self.objects.put(place / MANIFEST, manifest)
 
     def remove(self, stage: str, key: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from pipeline.core.artifacts import Artifact
+from pipeline.core.errors import CorruptArtifactError
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.store.partitions import Partitions, Record
@@ -66,7 +67,10 @@ class Trail:
         return [(day, r) for day, r in self.records.items() if day >= self.since and not r["closed"] and r["rows"]]
 
     def _kept_by(self, key: str) -> dict[date, Summary]:
-        if not self.run.has(STAGE, key):
+        try:
+            if not self.run.has(STAGE, key):
+                return {}
+        except CorruptArtifactError:  # the days are summed up from their partitions, as where it is gone
             return {}
         artifact = Artifact(self.run.layout.artifact(STAGE, key))
         return read_summaries(artifact.json(FILE)) if (artifact.path / FILE).exists() else {}

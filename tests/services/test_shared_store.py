@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -20,6 +21,7 @@ from pipeline.store.leases import LeaseLostError, Leases, leased
 from pipeline.store.partitions import Partitions, Record
 from pipeline.store.retention import collect
 from pipeline.store.shared import SharedStore, open_shared
+from pipeline.validate.publish import Trail
 from tests.services.conftest import Bucket
 from tests.services.faults import Fault, in_front_of
 
@@ -54,6 +56,11 @@ def _fill(folder: Path) -> Report:
     (folder / "events.parquet").write_bytes(b"e" * 6 * (1 << 20))
     (folder / "data_docs").mkdir()
     (folder / "data_docs" / "index.html").write_text("<p>")
+    return Report("made")
+
+
+def _fill_otherwise(folder: Path) -> Report:
+    (folder / "events.parquet").write_bytes(b"f")
     return Report("made")
 
 
@@ -149,6 +156,43 @@ def test_bytes_changed_in_the_store_are_never_switched_in(bucket: Bucket, tmp_pa
     forced = _run(_settings(bucket, tmp_path / "one"), force=True)
     forced.make("ingest", {"a": "1"}, {}, _fill)
     assert other.has("ingest", key)
+
+
+def test_two_machines_never_mix_their_bytes_under_one_key(conditional_bucket: Bucket, tmp_path: Path) -> None:
+    """The child is stopped between its files and its manifest, while this machine made other bytes of that key."""
+    shared = (f"store.shared={conditional_bucket.url}/shop", f"store.ledger_url=sqlite:///{tmp_path / 'ledger.sqlite'}")
+    code = (
+        "import sys; from pathlib import Path; from pipeline.core import settings\n"
+        "from pipeline.store.shared import open_shared\n"
+        "open_shared(settings.load(sys.argv[2:])).push('ingest', Path(sys.argv[1]))\n"
+    )
+    theirs = Run.open(tmp_path / "one", "night", "UTC", Days(DAY, DAY))
+    key, _ = theirs.make("ingest", {"a": "1"}, {}, _fill)
+    ours = _run(conditional_bucket.settings(tmp_path / "two", *shared, "store.lease_seconds=3"))
+    with in_front_of(conditional_bucket.endpoint.url) as faults:
+        faults.always["PUT *manifest.json"] = Fault(pause_seconds=3600)
+        reach = (*conditional_bucket.assignments, *shared, f"s3.endpoint_url={faults.url}", "store.lease_seconds=3")
+        child = subprocess.Popen([sys.executable, "-c", code, str(theirs.layout.artifact("ingest", key)), *reach])
+        while not any("manifest.json" in request and request.startswith("PUT") for request, _ in faults.seen):
+            assert child.poll() is None
+        with pytest.raises(BusyError, match=rf"`push ingest {key}` is already under way \(run by process {child.pid}"):
+            ours.make("ingest", {"a": "1"}, {}, _fill_otherwise)
+        child.kill()
+        child.wait()
+    time.sleep(3)
+    ours.make("ingest", {"a": "1"}, {}, _never)
+    third = _run(conditional_bucket.settings(tmp_path / "three", *shared))
+    assert third.has("ingest", key)
+    assert (third.layout.artifact("ingest", key) / "events.parquet").read_bytes() == b"f"
+
+
+def test_a_verdict_whose_bytes_were_changed_is_as_good_as_gone(conditional_bucket: Bucket, tmp_path: Path) -> None:
+    settings = _settings(conditional_bucket, tmp_path / "one")
+    key, _ = _run(settings).make("validate", {"a": "1"}, {}, _fill)
+    conditional_bucket.put(f"shop/store/validate/{key}/data_docs/index.html", b"<b>")
+    record = Record({"day": str(DAY), "closed": False, "rows": 1, "validated_by": key})
+    there = _settings(conditional_bucket, tmp_path / "two")
+    assert Trail(_run(there), Partitions.open(there, "published"), {DAY: record}, DAY).known() == {}
 
 
 def test_a_manifest_that_names_files_elsewhere_is_refused(bucket: Bucket, tmp_path: Path) -> None:
