@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from pipeline.core.artifacts import Artifact
-from pipeline.core.errors import CorruptArtifactError
+from pipeline.core.errors import BusyError, CorruptArtifactError
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.store.partitions import Partitions, Record
@@ -76,14 +76,22 @@ class Trail:
         return read_summaries(artifact.json(FILE)) if (artifact.path / FILE).exists() else {}
 
 
-def publish(partitions: Partitions, day: Day, seen: Record | None, run_id: str, validated_by: str) -> None:
+def publish(
+    partitions: Partitions, day: Day, landed: Record | None, seen: Record | None, run_id: str, validated_by: str
+) -> None:
     """Makes the partition just judged the day's published one.
 
     Args:
-        seen: the day's record before the run judged it.
+        landed: what is in force of the day's files.
+        seen: the day's published record before the run judged it.
 
-    Raises: BusyError: another run published the day meanwhile.
+    Raises: BusyError: another run landed the day since this one ingested it, or published it meanwhile.
     """
+    if landed and landed.ingest_key not in (day.artifact.key, day.artifact.manifest.get("inputs", {}).get("own")):
+        raise BusyError(
+            f"{partitions.place(day.day)}: run {landed.run_id or 'unknown'} landed {day.day} again after run {run_id} "
+            f"ingested it, so what was judged is out of date and is not published; run {day.day} again from ingest on."
+        )
     names = {"ingest_key": day.artifact.key, "digest": day.artifact.digest, "validated_by": validated_by}
     if seen and all(seen.get(name) == value for name, value in names.items()):
         return

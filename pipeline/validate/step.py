@@ -33,10 +33,10 @@ def run(settings: Settings, run: Run) -> Report:
 
     Raises:
         DataError: a day broke a rule; every other day is published, that one's old record stays as it was.
-        BusyError: another run published one of the days meanwhile.
+        BusyError: another run landed one of the days since this one ingested it, or published it meanwhile.
     """
     days = _days(run)
-    partitions = Partitions.open(settings, "published")
+    landed, partitions = Partitions.open(settings, "landed"), Partitions.open(settings, "published")
     seen = {day.day: partitions.read(day.day) for day in days}
     trail = Trail.before(settings, run, partitions, [day.day for day in days])
     night = Night(settings, run, days, trail)
@@ -46,7 +46,7 @@ def run(settings: Settings, run: Run) -> Report:
     failed = {failure["day"] for failure in verdict["failures"] if failure["severity"] == "fail"}
     for day in days:
         if str(day.day) not in failed and not run.backfill:
-            publish(partitions, day, seen[day.day], run.run_id, artifact.key)
+            publish(partitions, day, landed.read(day.day), seen[day.day], run.run_id, artifact.key)
     if failed:
         raise DataError(_refusal(verdict["failures"], artifact))
     return replace(report, sentence=report.sentence + AS_OF) if run.backfill else report

@@ -176,12 +176,14 @@ class Forgetting:
             self._mirror_day(day)
             held = [a for a in artifacts_of(self.root, STAGE) if a.json("counts.json")["day"] == str(day)]
             held = [artifact for artifact in held if traces.count(artifact, person)]
+            # Landed ones first, so that a settled one can name the one that took the place of its own.
+            held.sort(key=lambda artifact: "own" in artifact.manifest.get("inputs", {}))
             own = self._own_events(day, person)
             fresh = {}
             for artifact in held:
                 sources = artifact.json("counts.json")["late"]["from"]
                 late = {event: source for event, source in routed.items() if source in sources and event not in own}
-                fresh[artifact.key] = removal.without(artifact, person, self.settings.shop.timezone, late)
+                fresh[artifact.key] = removal.without(artifact, person, self.settings.shop.timezone, late, fresh)
                 if self.shared:
                     self.shared.push(STAGE, fresh[artifact.key].path)
             for kind in ("landed", "published"):

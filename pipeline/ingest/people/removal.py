@@ -53,11 +53,14 @@ def key_without(artifact: Artifact, person: Person) -> str:
     return artifacts.digest_of([artifact.key, RULE, sorted(person.names), sorted(person.sessions)])[:32]
 
 
-def without(artifact: Artifact, person: Person, shop_zone: str, late: Mapping[str, str]) -> Artifact:
+def without(
+    artifact: Artifact, person: Person, shop_zone: str, late: Mapping[str, str], fresh: Mapping[str, Artifact]
+) -> Artifact:
     """Makes the artifact without the person beside the old one, unless it is there already.
 
     Args:
         late: event id → day of the files it came from, for the person's events that came late.
+        fresh: key → what took its place already; a settled artifact then names that one as its own.
     """
     final = artifact.path.with_name(key_without(artifact, person))
     if (final / artifacts.MANIFEST).exists():
@@ -76,6 +79,9 @@ def without(artifact: Artifact, person: Person, shop_zone: str, late: Mapping[st
 
     # Its inputs are those of the old one: what was made from that is gone, and what is made from this stands on it.
     kept = {name: value for name, value in artifact.manifest.items() if name not in ("files", "digest")}
+    inputs = kept.get("inputs", {})
+    if inputs.get("own") in fresh:
+        kept["inputs"] = {**inputs, "own": fresh[inputs["own"]].key}
     return artifacts.build(final, fill, {**kept, "key": final.name, "without_erased": artifact.key})
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import timedelta
+from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
-from pipeline.core.errors import DataError, MissingInputError
-from pipeline.core.run import Run
+from pipeline.core.artifacts import Artifact
+from pipeline.core.errors import BusyError, DataError, MissingInputError
+from pipeline.core.run import REPORT, Run
 from pipeline.core.settings import Settings, load
+from pipeline.core.step import Report
+from pipeline.store.partitions import Partitions, Record
 from pipeline.validate import step
 from tests.fixtures.ingested import Row, at, days_of, digests, event, ingest, open_run
 
@@ -262,6 +266,41 @@ def test_a_run_that_publishes_what_stands_already_leaves_the_record_alone(settin
     ingest(other, "2024-03-01", views("2024-03-01", 4))
     assert step.run(settings, other).cached
     assert published(other, "2024-03-01") == record
+
+
+def land(settings: Settings, day: str, artifact: Artifact, run_id: str) -> None:
+    landed = Partitions.open(settings, "landed")
+    record = {"day": day, "ingest_key": artifact.key, "digest": artifact.digest, "run_id": run_id}
+    landed.switch(date.fromisoformat(day), Record(record), landed.read(date.fromisoformat(day)))
+
+
+def test_what_another_run_landed_and_published_since_is_not_replaced_by_the_older_partition(settings: Settings) -> None:
+    day = "2024-03-01"
+    older, newer = open_run(settings, day, "older"), open_run(settings, day, "newer")
+    land(settings, day, ingest(older, day, views(day, 4)), "older")
+    land(settings, day, ingest(newer, day, views(day, 5)), "newer")
+    step.run(settings, newer)
+    with pytest.raises(BusyError, match=r"run newer landed 2024-03-01 again after run older ingested it.* from ingest"):
+        step.run(settings, older)
+    assert published(older, day)["run_id"] == "newer"
+
+
+def test_a_settled_partition_of_what_is_landed_is_published(settings: Settings) -> None:
+    day = "2024-03-01"
+    run = open_run(settings, day)
+    own = ingest(run, day, views(day, 4))
+    land(settings, day, own, "run")
+    settled, _ = run.make("ingest", {"own": own.key}, {}, lambda folder: _copied(own, folder))
+    run.refer("ingest", settled, day)
+    step.run(settings, run)
+    assert published(run, day)["ingest_key"] == settled
+
+
+def _copied(artifact: Artifact, folder: Path) -> Report:
+    for name in artifact.manifest["files"]:
+        if name != REPORT:
+            shutil.copyfile(artifact.file(name), folder / name)
+    return Report("settled by hand")
 
 
 def test_data_docs_and_page_are_built_for_real(settings: Settings) -> None:

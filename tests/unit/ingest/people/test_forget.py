@@ -186,6 +186,13 @@ def test_records_and_runs_name_the_artifacts_without_the_person(shop: Shop) -> N
     assert run.artifact("ingest", FIRST).key == first.ingest_key
 
 
+def test_a_settled_artifact_names_the_landed_one_in_force_as_its_own(shop: Shop) -> None:
+    shop.forget()
+    shop.forget("bert")
+    manifest = json.loads((shop.partition(FIRST) / "manifest.json").read_text())
+    assert manifest["inputs"]["own"] == shop.record(FIRST).ingest_key
+
+
 def test_only_the_ledger_of_erasures_names_the_person_and_it_says_who_erased_and_what(shop: Shop) -> None:
     said = shop.forget()
     (erasure,) = Erasures.open(shop.settings).all()
