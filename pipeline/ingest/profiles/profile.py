@@ -13,16 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipeline.core import artifacts
 from pipeline.core.days import Days
 from pipeline.core.errors import UsageError
+from pipeline.core.names import Zone
 from pipeline.ingest.profiles.words import (
     WEEKDAYS,
     Day,
     DayPattern,
     DayRange,
+    Delimiter,
     EventType,
     Regex,
+    Replacements,
     TimeFormat,
     Weekday,
-    Zone,
     covered,
     nearest,
     sentence,
@@ -47,7 +49,7 @@ class Column(Part):
     """
 
     column: str
-    replace: dict[Regex, str] = {}
+    replace: Replacements = {}
     separator: str = "/"
 
     @model_validator(mode="before")
@@ -135,7 +137,7 @@ class Layout(Part):
     files: DayPattern
     file_covers: Literal["day", "month", "all"] = "day"
     format: Literal["csv", "jsonl", "parquet"] = "csv"
-    delimiter: str = Field(",", min_length=1, max_length=1)
+    delimiter: Delimiter = ","
     encoding: Literal["utf-8", "latin-1", "cp1252"] = "utf-8"
     null_words: tuple[str, ...] = ()
 
@@ -177,7 +179,7 @@ class Catalogue(Part):
     files: DayPattern | None = None
     file_covers: Literal["day", "month", "all"] = "day"
     file_format: Literal["csv", "jsonl", "parquet"] = "csv"
-    delimiter: str = Field(",", min_length=1, max_length=1)
+    delimiter: Delimiter = ","
     encoding: Literal["utf-8", "latin-1", "cp1252"] = "utf-8"
     null_words: tuple[str, ...] = ()
     property_column: str | None = None

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Annotated, Any
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
 
 from pipeline.core.days import Days, parse_day
 from pipeline.core.errors import PipelineError, UsageError
+from pipeline.core.names import known_as, nearest
 from pipeline.core.schema import EVENT_TYPES
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 WORDED_TIMES = ("iso", "epoch_seconds", "epoch_milliseconds")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns the end of a sentence about an unknown name: the nearest right one, or all of them."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}."
-
-
-def _known(name: str, known: Iterable[str], what: str) -> str:
-    if name not in known:
-        raise ValueError(f"{name!r} is no {what}{nearest(name, known)[:200].rstrip('.?')}")
-    return name
 
 
 def _regex(pattern: str) -> str:
@@ -45,6 +31,30 @@ def _regex(pattern: str) -> str:
     return pattern
 
 
+def _replacements(replace: dict[str, str]) -> dict[str, str]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for pattern, replacement in replace.items():
+        try:
+            pc.replace_substring_regex(pa.array([""]), pattern, replacement)
+        except pa.ArrowInvalid as error:
+            why = str(error).splitlines()[0].rstrip(".")
+            raise ValueError(
+                f"{replacement!r} cannot stand in for {pattern!r} ({why}); a backslash means a group of the pattern, "
+                rf"such as \1, and one that is meant is written \\"
+            ) from None
+    return replace
+
+
+def _delimiter(mark: str) -> str:
+    if len(mark) != 1 or not mark.isascii() or mark in '"\r\n\0':
+        raise ValueError(
+            f"{mark!r} is no delimiter; one ASCII character that is neither a quote nor a line end was expected"
+        )
+    return mark
+
+
 def _day_pattern(pattern: str) -> str:
     try:
         pattern.format(day=date(2000, 1, 31))
@@ -56,16 +66,25 @@ def _day_pattern(pattern: str) -> str:
 
 
 def covered(pattern: str) -> str:
-    """Returns what a file of this name can cover: a day, a month or all days."""
-    first, second, other_month = (
-        pattern.format(day=day) for day in (date(2000, 1, 1), date(2000, 1, 2), date(2001, 2, 1))
+    """Returns what a file of this name covers: a day, a month or all days.
+
+    Raises: ValueError: none of them, since its name parts days in another way, such as by year.
+    """
+    days = [date(2000, 1, 1) + timedelta(n) for n in range(800)]
+    names = [pattern.format(day=day) for day in days]
+    parts = {"day": days, "month": [(day.year, day.month) for day in days], "all": [0] * len(days)}
+    for span, part in parts.items():
+        if len(set(zip(names, part, strict=True))) == len(set(names)) == len(set(part)):
+            return span
+    raise ValueError(
+        f"{pattern!r} names a file neither for one day, one month nor all days; put * in place of its date and say "
+        "file_covers: all"
     )
-    return "day" if first != second else "month" if first != other_month else "all"
 
 
 def _time_format(form: str) -> str:
     if "%" not in form:
-        return _known(form, WORDED_TIMES, "time format (a strptime format holds % signs)")
+        return known_as(form, WORDED_TIMES, "time format (a strptime format holds % signs)")
     from pipeline.ingest.judging.times import format_of
 
     try:
@@ -90,9 +109,10 @@ def _day(value: Any) -> date:
 
 
 Regex = Annotated[str, AfterValidator(_regex)]
-EventType = Annotated[str, AfterValidator(lambda name: _known(name, EVENT_TYPES, "event type"))]
-Zone = Annotated[str, AfterValidator(lambda name: _known(name, available_timezones(), "time zone"))]
-Weekday = Annotated[str, AfterValidator(lambda name: _known(name, WEEKDAYS, "weekday"))]
+Replacements = Annotated[dict[Regex, str], AfterValidator(_replacements)]
+Delimiter = Annotated[str, AfterValidator(_delimiter)]
+EventType = Annotated[str, AfterValidator(lambda name: known_as(name, EVENT_TYPES, "event type"))]
+Weekday = Annotated[str, AfterValidator(lambda name: known_as(name, WEEKDAYS, "weekday"))]
 TimeFormat = Annotated[str, AfterValidator(_time_format)]
 DayPattern = Annotated[str, AfterValidator(_day_pattern)]
 DayRange = Annotated[str, BeforeValidator(_days)]
