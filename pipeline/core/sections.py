@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from pipeline.core.errors import MissingSecretError
+from pipeline.core.names import Zone
 
 ENVIRONMENT_PREFIX = "PIPELINE_"
 FREE = {"keyed": False}
@@ -102,7 +103,7 @@ class S3(Section):
 class Shop(Section):
     """What holds for the shop as a whole."""
 
-    timezone: str = Field("UTC", description="Zone whose midnights part one day's events from the next.")
+    timezone: Zone = Field("UTC", description="Zone whose midnights part one day's events from the next.")
     k: int = Field(20, ge=1, le=1000, description="How many items an answer holds; the k of every recall@k.")
     metric: Literal["all_items", "new_items"] = Field(
         "new_items", description="Whether recommending again what the user already had counts as finding."

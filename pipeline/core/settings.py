@@ -6,19 +6,20 @@ Order, strongest first: `--set section.field=value`, environment (`PIPELINE_TRAI
 
 from __future__ import annotations
 
-import difflib
 import os
 import warnings
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.masking import masked, shown
+from pipeline.core.names import nearest
 from pipeline.core.sections import (
     ENVIRONMENT_PREFIX,
     FREE,
@@ -44,13 +45,15 @@ from pipeline.core.sections import (
 warnings.filterwarnings("ignore", message='Field name "(validate|register)"', category=UserWarning)
 
 
+FILE = Path("pipeline.yaml")
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="forbid",
         env_prefix=ENVIRONMENT_PREFIX,
         env_nested_delimiter="__",
-        yaml_file="pipeline.yaml",
         nested_model_default_partial_update=True,
     )
 
@@ -74,7 +77,7 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **sources: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, sources["env_settings"], YamlConfigSettingsSource(settings_cls)
+        return init_settings, sources["env_settings"], InitSettingsSource(settings_cls, _from_file())
 
     def section(self, name: str) -> Section:
         return getattr(self, name)
@@ -118,8 +121,22 @@ def load(assignments: Iterable[str] = ()) -> Settings:
         raise SettingsError(_sentence(error)) from None
     except UnreadableError as error:  # names the section and its source, never a value
         raise SettingsError(f"A setting cannot be read ({error}); lists and mappings are written as JSON.") from None
+
+
+def _from_file() -> dict[str, Any]:
+    """Returns what the settings file says, by section; nothing where there is none."""
+    if not FILE.is_file():
+        return {}
+    try:
+        tree = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise SettingsError(f"pipeline.yaml is not YAML: {' '.join(str(error).split())}.") from None
+        raise SettingsError(f"{FILE} is not YAML: {' '.join(str(error).split())}.") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{FILE} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from None
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict) or not all(isinstance(name, str) for name in tree):
+        raise SettingsError(f"{FILE} must hold sections by name, each with its fields, such as `train: {{epochs: 3}}`.")
+    return tree
 
 
 def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
@@ -128,7 +145,7 @@ def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
             section = variable.removeprefix(ENVIRONMENT_PREFIX).partition("__")[0].lower()
             if section not in sections():
                 raise SettingsError(
-                    f"The environment variable {variable} names no section{_nearest(section, sections())}."
+                    f"The environment variable {variable} names no section{nearest(section, sections())}"
                 )
 
 
@@ -143,12 +160,7 @@ def _sentence(error: ValidationError) -> str:
     name = ".".join(path)
     if first["type"] == "extra_forbidden":
         known: Iterable[str] = sections() if len(path) == 1 else sections()[path[0]].model_fields
-        return f"There is no setting {name}{_nearest(path[-1], known)}."
+        return f"There is no setting {name}{nearest(path[-1], known)}"
     given = "not shown, being secret" if path[0] == "secrets" else shown(repr(first.get("input")))
-    return f"The setting {name} is {given}; {first['msg'][0].lower()}{first['msg'][1:]}."
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"The setting {name} is {given}; {message[0].lower()}{message[1:]}."

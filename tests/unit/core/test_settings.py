@@ -23,8 +23,10 @@ def test_set_beats_environment_beats_file_beats_defaults(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("assignment", "sentence"),
     [
-        ("trian.epochs=3", "no setting trian; did you mean train"),
-        ("train.epocs=3", "no setting train.epocs; did you mean epochs"),
+        ("trian.epochs=3", r"no setting trian; did you mean train\?$"),
+        ("train.epocs=3", r"no setting train.epocs; did you mean epochs\?$"),
+        ("shop.timezone=Europe/Londom", "shop.timezone is .* is no time zone; did you mean Europe/London"),
+        ("shop.timezone=", r"shop.timezone is None; input should be a valid string"),
         ("train.epochs=many", "train.epochs is 'many'; input should be a valid integer"),
         ("train.epochs=-1", "train.epochs is -1; input should be greater than or equal to 0"),
         ("train.epochs", "section.field=value"),
@@ -49,6 +51,33 @@ def test_a_broken_settings_file_is_one_sentence(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "pipeline.yaml").write_text("train: {epochs: [")
     with pytest.raises(SettingsError, match=r"pipeline\.yaml is not YAML"):
         settings_module.load()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"- train\n- gate\n", "must hold sections by name"),
+        (b"train", "must hold sections by name"),
+        (b"0", "must hold sections by name"),
+        (b"train: {epochs: 3}\n3: {epochs: 3}\n", "must hold sections by name"),
+        ("shop: {name: Bürobedarf}".encode("latin-1"), r"is not UTF-8 \(invalid .* at byte 14\); save it as UTF-8"),
+        (b"train: 3", "The setting train is 3; input should be"),
+        (b"train: {3: 4}", "The setting train.3"),
+    ],
+)
+def test_a_settings_file_of_another_shape_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.yaml").write_bytes(content)
+    with pytest.raises(SettingsError, match=sentence):
+        settings_module.load()
+
+
+def test_an_empty_settings_file_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.yaml").write_text("# nothing yet\n")
+    assert settings_module.load() == settings_module.Settings()
 
 
 def test_masked_settings_do_not_hold_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
