@@ -95,10 +95,9 @@ class Forgetting:
             erasure = self._begun(by, reason)
             person = self._person(erasure.sessions)
             affected = self._planned(erasure, person)
-            routed = removal.late_events(self._days(affected), person)
-            for day in sorted({each["day"] for each in affected.days.values()}):
-                self._replace(date.fromisoformat(day), person, routed, f"forget-{erasure.seq}")
-            self._drop(affected)
+            if erasure.state != DONE:
+                self._take_out(affected, person, f"forget-{erasure.seq}")
+                self._drop(affected)
             filtered = self._clean_what_is_left(person)
             swept = self._prove(person)
         versions = self._marked(erasure, affected)
@@ -166,8 +165,11 @@ class Forgetting:
         affected.add(found)
         return affected
 
-    def _days(self, affected: Affected) -> list[Artifact]:
-        return [artifact for artifact in artifacts_of(self.root, STAGE) if artifact.key in affected.days]
+    def _take_out(self, affected: Affected, person: Person, holder: str) -> None:
+        held = [artifact for artifact in artifacts_of(self.root, STAGE) if artifact.key in affected.days]
+        routed = removal.late_events(held, person)
+        for day in sorted({each["day"] for each in affected.days.values()}):
+            self._replace(date.fromisoformat(day), person, routed, holder)
 
     def _replace(self, day: date, person: Person, routed: Mapping[str, str], holder: str) -> None:
         """Puts artifacts without the person in force for one day, then drops the old ones."""
@@ -233,15 +235,18 @@ class Forgetting:
         drop(artifact)
 
     def _clean_what_is_left(self, person: Person) -> int:
-        """Drops what a killed step left beside its place, and the person's rows of tables; returns how many files."""
-        cleaned = 0
+        """Drops what a killed step left beside its place, and the person's rows of tables; returns how many files.
+
+        What is sealed stays as it is: an artifact changes as a whole, under another key.
+        """
+        cleaned, sealed = 0, (self.root / "store", self.root / "bundles")
         for found in self._trace(person).found:
             beside = next(
                 (p for p in found.path.parents if p.name.startswith(".") and p.suffix in (".tmp", ".old")), None
             )
             if beside:
                 shutil.rmtree(beside, ignore_errors=True)
-            elif found.path.suffix == ".parquet":
+            elif found.path.suffix == ".parquet" and not any(map(found.path.is_relative_to, sealed)):
                 _drop_rows(found.path, found.words)
             else:
                 continue
@@ -309,11 +314,12 @@ def _drop_rows(path: Path, names: Sequence[str]) -> None:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
-    for column in table.columns:
-        if pa.types.is_string(column.type):
-            table = table.filter(pc.invert(pc.fill_null(pc.is_in(column, pa.array(names)), False)))
+    texts = (column for column in table.columns if pa.types.is_string(column.type))
+    gone = pa.array([False] * table.num_rows)
+    for column in texts:
+        gone = pc.or_(gone, pc.is_in(column, pa.array(names)))
     beside = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, beside)
+    pq.write_table(table.filter(pc.invert(gone)), beside)
     beside.replace(path)
 
 

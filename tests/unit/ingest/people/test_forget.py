@@ -296,13 +296,24 @@ def test_what_a_run_in_flight_made_of_the_old_partitions_goes_when_asked_again(s
 def test_figures_a_query_and_what_a_killed_step_left_are_cleaned(shop: Shop) -> None:
     (name,) = shop.pseudonyms("anna")
     table = shop.root / "runs" / "night" / "per_query.parquet"
-    pq.write_table(pa.table({"user": [name, "somebody"], "recall": [0.5, 1.0]}), table)
+    users = {"user": [name, "somebody", None], "seen_with": ["somebody", "nobody", name]}
+    pq.write_table(pa.table({**users, "recall": [0.5, 1.0, 0.25]}), table)
     torn = shop.root / "store" / "prepare" / ".abc.12.tmp" / "validation.csv"
     torn.parent.mkdir(parents=True)
     torn.write_text(name)
     shop.forget()
-    assert pq.read_table(table).to_pylist() == [{"user": "somebody", "recall": 1.0}]
+    assert pq.read_table(table).to_pylist() == [{"user": "somebody", "seen_with": "nobody", "recall": 1.0}]
     assert not torn.exists()
+
+
+def test_a_table_in_a_sealed_artifact_is_named_and_left_as_it_is(shop: Shop) -> None:
+    (name,) = shop.pseudonyms("anna")
+    table = shop.root / "bundles" / "some" / "users.parquet"
+    table.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"user": [name]}), table)
+    with pytest.raises(DataError, match=r"1 files under .* still name the person, first .*users.parquet"):
+        shop.forget()
+    assert pq.read_table(table).num_rows == 1
 
 
 def test_a_refused_row_of_their_session_goes_unless_it_names_another_user() -> None:
@@ -367,10 +378,16 @@ def test_killed_at_any_moment_and_run_again_it_completes(
 
 
 def test_forgetting_twice_is_forgetting_once(shop: Shop) -> None:
+    run = Run.open(shop.root, "night", "UTC")
+    shop.derive(run, "prepare", {f"ingest {FIRST}": run.artifact("ingest", FIRST).key})
     first = shop.forget()
+    checkpoint = shop.root / "checkpoints" / "of_others" / "state.npz"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"weights")
     assert shop.forget().splitlines()[0] == first.splitlines()[0]
     assert len(Erasures.open(shop.settings).all()) == 1
     assert shop.record(FIRST).revision == 2
+    assert checkpoint.exists()
 
 
 def test_somebody_nobody_knows_is_forgotten_before_they_come(shop: Shop) -> None:
