@@ -58,7 +58,8 @@ def told(days: Mapping[str, Artifact], rule: str = "", limit: int = 20) -> Itera
         yield "\n| rule | rows |\n|---|---:|"
         yield from (f"| {name} | {count:,} |" for name, count in by_rule.most_common())
     for row in islice(_rows(days, rule), limit):
-        place = f"{row['source_file']} row {row['row_number']:,}, byte {row['byte_offset']:,}"
+        byte = "" if row["byte_offset"] is None else f", byte {row['byte_offset']:,}"
+        place = f"{row['source_file']} row {row['row_number']:,}{byte}"
         yield f"\n{row['rule']}: {place}\n  {row['row']}"
     if sum(by_rule.values()) > limit:
         yield f"\n… and {sum(by_rule.values()) - limit:,} more; show them with --limit, or choose with --rule."

@@ -6,6 +6,8 @@ import json
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.artifacts import Artifact
@@ -13,6 +15,7 @@ from pipeline.core.errors import DataError, MissingInputError, UsageError
 from pipeline.core.run import Run
 from pipeline.ingest.judging.rules import OUTCOMES
 from pipeline.ingest.quarantine import refused_days, told
+from tests.unit.ingest.conftest import HEADER
 
 FIRST, BAD, LAST = "2026-01-05", "2026-01-06", "2026-01-07"
 DAYS = f"{FIRST}..{LAST}"
@@ -139,6 +142,15 @@ def test_quarantine_of_a_day_over_its_budget_is_shown_by_the_run_that_tried(shop
         shop.ingest(BAD, run_id="night")
     text = "\n".join(told(refused_days(shop.settings, "night")))
     assert text.startswith(f"Over its budget: {BAD}: 3 of 11 rows were refused (27.3%)")
+
+
+def test_a_refused_row_of_a_parquet_file_is_shown_without_a_byte(source, own_profile) -> None:
+    own_profile('files: "{day}.csv"', 'files: "{day}.parquet"\n  format: parquet')
+    row = dict(zip(HEADER.split(","), seen(FIRST, 1, "looked").split(","), strict=True))
+    pq.write_table(pa.Table.from_pylist([row]), source.folder / f"{FIRST}.parquet")
+    source.ingest(FIRST, run_id="night")
+    text = "\n".join(told(refused_days(source.settings, "night")))
+    assert f"unknown_type: {FIRST}.parquet row 1\n" in text
 
 
 def test_questions_about_a_quarantine_that_is_not_there_are_refused(fixed) -> None:
