@@ -6,13 +6,15 @@ Every engine speaks UTC, keeps the order a question asks for, and answers in Arr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.core.errors import UnavailableError
+from pipeline.core.errors import CorruptArtifactError, MissingInputError, PipelineError, UnavailableError
 from pipeline.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ BATCH_ROWS = 65_536
 INCOMING = "incoming"
 COSTLY = "fsst,dict_fsst"
 """Ways of packing texts that are left out: rows take a fifth less time to lay down, and 2.4 times the room."""
+
+_NAMED = re.compile(r"""(?:file|pattern):? ["'](?P<file>[^"']+)["']""", re.IGNORECASE)
+_GONE = re.compile("No files found|No such file")
 
 
 class Engine(Protocol):
@@ -187,11 +192,33 @@ def _duckdb(settings: Settings) -> Iterator[Engine]:
             for head, body in words.ON_DUCKDB.items():
                 backend.raw_sql(f"CREATE TEMP MACRO {head} AS {body}")
             yield DuckDB(backend)
-        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-            raise UnavailableError(
-                f"DuckDB can neither hold the rows in engine.memory_mb={wanted.memory_mb} nor spill them to {scratch} "
-                f"({str(error).splitlines()[0]}); free space there, set engine.scratch to a larger disk or raise "
-                f"engine.memory_mb, and run the step again."
-            ) from None
+        except duckdb.Error as error:
+            known = _sentence(error, scratch, wanted.memory_mb)
+            if known is None:
+                raise
+            raise known from None
         finally:
             backend.disconnect()
+
+
+def _sentence(error: Exception, scratch: str, memory_mb: int) -> PipelineError | None:
+    """Returns what a failure of DuckDB means for whoever runs the step, or None where it is the question's."""
+    import duckdb
+
+    told = " ".join(str(error).partition("\n")[0].split())
+    named = _NAMED.search(told)
+    file = named["file"] if named and not named["file"].startswith(scratch) else ""
+    if isinstance(error, duckdb.IOException) and file and _GONE.search(told):
+        return MissingInputError(f"{file}: this file is gone; run the step that makes it again with --force.")
+    if isinstance(error, duckdb.OutOfMemoryException | duckdb.IOException):
+        return UnavailableError(
+            f"DuckDB can neither hold the rows in engine.memory_mb={memory_mb} nor spill them to {scratch} ({told}); "
+            f"free space there, set engine.scratch to a larger disk or raise engine.memory_mb, and run the step again."
+        )
+    # What the Parquet reader's own parser raises has no class of its own, and names no file.
+    if (isinstance(error, duckdb.InvalidInputException) and Path(file).is_file()) or type(error) is duckdb.Error:
+        return CorruptArtifactError(
+            f"{file or 'A Parquet file this step reads'}: its bytes are damaged ({told}); "
+            "run the step that makes it again with --force."
+        )
+    return None

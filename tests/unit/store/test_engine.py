@@ -4,12 +4,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.core.errors import DataError, MissingInputError
+from pipeline.core.errors import CorruptArtifactError, DataError, MissingInputError, UnavailableError
 from pipeline.core.settings import Settings
 from pipeline.store import words
 from pipeline.store.engine import Engine, open_engine
@@ -94,6 +95,44 @@ def test_hashes_are_equal_where_all_values_are(engine: Engine) -> None:
     table = engine.load("numbers", [*rows(1, 1, 2)], SCHEMA)
     hashed = table.mutate(hash=words.hash_of(table.n, table.name)).group_by("hash").agg(rows=lambda t: t.count())
     assert sorted(engine.answer(hashed.select("rows"))["rows"].to_pylist()) == [1, 2]
+
+
+def _damaged(path: Path, begin: int, end: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[begin:end] = b"\xff" * len(content[begin:end])
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harm", "kind", "sentence"),
+    [
+        (Path.unlink, MissingInputError, r"^/.*/day\.parquet: this file is gone; run the step"),
+        (lambda path: path.write_bytes(b""), CorruptArtifactError, r"^/.*/day\.parquet: its bytes are damaged"),
+        (lambda path: _damaged(path, -4, None), CorruptArtifactError, r"^/.*/day\.parquet: its bytes are damaged"),
+        (lambda path: _damaged(path, 1000, 1100), CorruptArtifactError, r"^/.*/day\.parquet: its bytes are damaged"),
+        (lambda path: _damaged(path, -40, -8), CorruptArtifactError, "^A Parquet file this step reads: its bytes"),
+    ],
+)
+def test_a_file_that_is_gone_or_damaged_is_no_matter_of_room(
+    settings: Settings, tmp_path: Path, harm, kind: type[Exception], sentence: str
+) -> None:
+    path = tmp_path / "day.parquet"
+    pq.write_table(pa.table({"n": range(50_000), "name": [str(n) for n in range(50_000)]}), path)
+    with pytest.raises(kind, match=sentence), open_engine(settings) as engine:
+        engine.read([str(path)])
+        harm(path)
+        engine.answer(engine.read([str(path)]))
+
+
+def test_rows_without_room_are_told_with_what_to_do(settings: Settings) -> None:
+    small = settings.model_copy(update={"engine": settings.engine.model_copy(update={"memory_mb": 8})})
+    with pytest.raises(UnavailableError, match="memory_mb=8 nor spill"), open_engine(small) as engine:
+        engine.answer("SELECT list(i) FROM range(50_000_000) numbers(i)")
+
+
+def test_a_question_that_is_wrong_is_raised_as_it_is(settings: Settings) -> None:
+    with pytest.raises(duckdb.InvalidInputException, match="Could not parse"), open_engine(settings) as engine:
+        engine.answer("SELECT strptime('file \"x\"', '%Y')")
 
 
 def test_a_spark_that_is_not_installed_is_said_in_one_sentence(
