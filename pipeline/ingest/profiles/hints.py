@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import ibis.expr.types as ir
 
 from pipeline.ingest.judging.canonical import text_of
-from pipeline.ingest.profiles.guessing import TIME_SHAPES, guess_time_format
+from pipeline.ingest.profiles.guessing import guess_time_format
 from pipeline.ingest.profiles.profile import DESCRIBED, PEOPLE, EventColumns
 from pipeline.ingest.profiles.sampling import Sample, shown
 from pipeline.ingest.profiles.words import nearest
@@ -69,7 +69,8 @@ def _times(sample: Sample) -> Iterator[str]:
         yield f"{missed:,} values of {column} are no times of the format {times.format}, such as {like!r}{hint}."
     stated = Counter(dict(sample.most_common(text.re_extract(OFFSET, 1), text.re_search(OFFSET), limit=10)))
     rows = sample.count(judged.event_time.notnull())
-    if not stated and times.format in ("iso", *TIME_SHAPES.values()) and "zone" not in times.model_fields_set and rows:
+    on_the_wall = not stated and not times.format.startswith("epoch")
+    if on_the_wall and "zone" not in times.model_fields_set and rows:
         yield f"{column} states no zone and neither does the profile: its times are taken for UTC; say time.zone."
     yield from _offsets(sample, text, column, rows)
 

@@ -14,12 +14,21 @@ from pipeline.ingest.profiles.profile import Layout
 from pipeline.ingest.reading.records import CARRIAGE_RETURN, NEWLINE, SPACE, Block, Quotes
 
 
-def header_of(record: bytes, layout: Layout) -> list[str]:
-    """Returns the names a header line holds, blanks around them trimmed."""
+def header_of(record: bytes, layout: Layout, name: str) -> list[str]:
+    """Returns the names the header of a file holds, blanks around them trimmed.
+
+    Raises: DataError: it cannot be read.
+    """
     text = record.decode(layout.encoding, "replace").encode()
-    table = pv.read_csv(
-        pa.BufferReader(text + b"\n" + text + b"\n"), parse_options=pv.ParseOptions(delimiter=layout.delimiter)
-    )
+    try:
+        table = pv.read_csv(
+            pa.BufferReader(text + b"\n" + text + b"\n"),
+            read_options=pv.ReadOptions(block_size=2 * len(text) + 2),
+            parse_options=pv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True),
+        )
+    except pa.ArrowInvalid as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{name}: its header line cannot be read ({why}); correct the line.") from None
     return [column.strip() for column in table.column_names]
 
 

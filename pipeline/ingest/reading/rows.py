@@ -53,13 +53,24 @@ def read_rows(file: RawFile, layout: Layout, columns: tuple[str, ...]) -> Iterat
         yield from _READERS[layout.format](stream, file.name, layout, columns)
 
 
+def csv_header(file: RawFile, layout: Layout) -> list[str]:
+    """Returns the names in the first line of a CSV file, none if it is empty.
+
+    Raises: DataError: it cannot be read.
+    """
+    with file.open() as stream:
+        for block in blocks(decompressed(stream, file.name), layout.delimiter, file.name):
+            if len(block):
+                return _header(block, layout, file.name)
+    return []
+
+
 def _read_csv(stream: BinaryIO, name: str, layout: Layout, columns: tuple[str, ...]) -> Iterator[Rows]:
     parser: Parser | None = None
     first = 1
     for block in blocks(decompressed(stream, name), layout.delimiter, name):
         if parser is None and len(block):
-            _refuse_returns(block.record(0), name)
-            header = header_of(block.record(0), layout)
+            header = _header(block, layout, name)
             _refuse_missing(columns, header, name)
             _refuse_repeated(columns, header, name)
             parser, block = Parser(header, layout, columns, name), block.without_first()
@@ -70,9 +81,13 @@ def _read_csv(stream: BinaryIO, name: str, layout: Layout, columns: tuple[str, .
         raise DataError(f"{name}: the file is empty; a header line with {', '.join(columns)} was expected.")
 
 
-def _refuse_returns(record: bytes, name: str) -> None:
+def _header(block: Block, layout: Layout, name: str) -> list[str]:
+    record = block.record(0)
+    if 0 in block.unclosed:
+        raise DataError(f"{name}: a quote in its header line never closes; close it or take it out.")
     if b"\r" in record:
         raise DataError(f"{name}: its lines end in carriage returns; deliver it with line feeds.")
+    return header_of(record, layout, name)
 
 
 def _refuse_missing(columns: Iterable[str], found: Sequence[str], name: str) -> None:
@@ -117,14 +132,14 @@ def _read_jsonl(stream: BinaryIO, name: str, layout: Layout, columns: tuple[str,
 
 
 def _read_parquet(stream: BinaryIO, name: str, layout: Layout, columns: tuple[str, ...]) -> Iterator[Rows]:
-    with _seekable(stream) as source:
+    with seekable(stream) as source:
         try:
             file = pq.ParquetFile(source)
             _refuse_missing(columns, file.schema_arrow.names, name)
             _refuse_repeated(columns, file.schema_arrow.names, name)
             first = 1
             for batch in file.iter_batches(PARQUET_ROWS, columns=list(columns), use_threads=False):
-                text = [batch.column(column).cast(pa.string()) for column in columns]
+                text = [_as_text(batch.column(column), column, name) for column in columns]
                 count = len(batch)
                 table = with_nulls(pa.table(text, names=list(columns)), layout.null_words)
                 yield Rows(table, np.arange(first, first + count), pa.nulls(count, pa.int64()), [None] * count)
@@ -135,8 +150,18 @@ def _read_parquet(stream: BinaryIO, name: str, layout: Layout, columns: tuple[st
             raise DataError(f"{name}: this is not Parquet ({str(error).splitlines()[0]}); deliver it again.") from None
 
 
+def _as_text(values: pa.Array, column: str, name: str) -> pa.Array:
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowException:
+        raise DataError(
+            f"{name}: the column {column} is of the type {values.type}, and not all it holds can be read as text; "
+            f"write it as text in UTF-8, as a number or as a time."
+        ) from None
+
+
 @contextmanager
-def _seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
+def seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
     """Parquet is read from its end: a stream that cannot seek is laid on disk first."""
     if stream.seekable():
         yield stream

@@ -135,6 +135,23 @@ def test_a_hint_says_what_looks_wrong(report, rows: list[str], hint: str) -> Non
     assert f"- {hint}" in report(*rows).splitlines()
 
 
+ZONELESS = "when states no zone and neither does the profile"
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "told"),
+    [
+        ("epoch_seconds", "1767607200", False),
+        ("epoch_milliseconds", "1767607200250", False),
+        ("%d-%m-%Y %H:%M", "05-01-2026 10:00", True),
+        ("%d-%m-%Y %H:%M %z", "05-01-2026 10:00 +0100", False),
+    ],
+)
+def test_only_times_on_a_wall_are_asked_for_their_zone(own_profile, report, form: str, text: str, told: bool) -> None:
+    own_profile("  event_type:", f'  time: {{format: "{form}"}}\n  event_type:')
+    assert (ZONELESS in report(f"{text},anna,v1,seen,lamp,,1.00,")) == told
+
+
 def test_a_profile_without_sessions_is_told_so(source, own_profile, report) -> None:
     own_profile("    session_id: visit\n", "")
     assert "- no session_id: sessions are unknown" in report(GOOD.format(1, "anna", 1))

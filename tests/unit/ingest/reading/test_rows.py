@@ -120,6 +120,18 @@ def test_a_column_the_file_lacks_is_named_with_the_nearest_one(source) -> None:
         source.ingest()
 
 
+@pytest.mark.parametrize("line", [HEADER.replace(b"pieces", b'"pieces'), b'"u","i","t","e\n'])
+def test_a_header_whose_quote_never_closes_is_one_sentence(source, line: bytes) -> None:
+    source.write_bytes(line + ROW)
+    with pytest.raises(DataError, match=r"2026-01-05.csv: a quote in its header line never closes; close it or"):
+        source.ingest()
+
+
+def test_a_header_may_hold_a_line_end_within_quotes(source) -> None:
+    source.write_bytes(HEADER.replace(b"pieces", b'pieces,"a\nb"') + ROW.replace(b"\n", b",\n"))
+    assert source.ingest().counts["clean"] == 1
+
+
 def test_a_directory_where_a_file_should_be_is_named(source) -> None:
     (source.folder / "2026-01-05.csv").mkdir()
     with pytest.raises(UsageError, match=r"2026-01-05.csv is a directory"):
@@ -166,6 +178,17 @@ def test_parquet_is_read_with_its_own_types(source, own_profile) -> None:
     pq.write_table(pa.Table.from_pylist([row]), source.folder / "2026-01-05.parquet")
     (event,) = source.ingest().rows("events")
     assert (event["item_id"], event["event_time"], event["price"], event["quantity"]) == ("5", when, 9.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"), [([["lamp"]], "list<"), ([{"id": "lamp"}], "struct<id: string>"), ([b"\xff"], "binary")]
+)
+def test_a_parquet_column_that_is_no_text_is_named_with_its_type(source, own_profile, values, kind: str) -> None:
+    own_profile('files: "{day}.csv"', 'files: "{day}.parquet"\n  format: parquet')
+    row = dict.fromkeys(HEADER.decode().strip().split(","), "x") | {"sku": values[0]}
+    pq.write_table(pa.Table.from_pylist([row]), source.folder / "2026-01-05.parquet")
+    with pytest.raises(DataError, match=rf"parquet: the column sku is of the type {kind}.* can be read as text; write"):
+        source.ingest()
 
 
 def test_a_file_that_is_no_parquet_is_refused(source, own_profile) -> None:
