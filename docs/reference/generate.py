@@ -42,9 +42,9 @@ def steps_page() -> str:
     """One row a step of the night."""
     rows = []
     for step in STEPS:
-        reads = ", ".join(f"`{name}`" for name in step.after) or "raw logs"
-        rows.append(f"| `{step.name}` | {reads} | {step.kind} | {step.timeout_minutes} min | {step.does} |")
-    head = ["# The steps of the night", MADE, "| step | reads | kind | timeout | does |", "|---|---|---|---|---|"]
+        after = ", ".join(f"`{name}`" for name in step.after) or "raw logs"
+        rows.append(f"| `{step.name}` | {after} | {step.kind} | {step.timeout_minutes} min | {step.does} |")
+    head = ["# The steps of the night", MADE, "| step | waits for | kind | timeout | does |", "|---|---|---|---|---|"]
     return "\n".join([head[0], "", head[1], "", *head[2:], *rows, ""])
 
 
@@ -165,7 +165,13 @@ def data_rules_page() -> str:
         lines += [_data_rule(entry) for entry in yaml.safe_load((SHIPPED / f"{table}.yaml").read_text())]
         lines.append("")
     lines += ["## Metrics", "", "| metric | suites | column | what it is |", "|---|---|---|---|"]
-    columns = {"any": "any", "distribution": "one whose distribution is kept", "event_type": "an event type"}
+    columns = {
+        "any": "any",
+        "text": "one of text",
+        "number": "one of numbers",
+        "distribution": "one whose distribution is kept",
+        "event_type": "an event type",
+    }
     for name, metric in METRICS.items():
         column = columns.get(metric.columns, f"`{metric.columns}`")
         lines.append(f"| `{name}` | {', '.join(metric.tables)} | {column} | {metric.says} |")

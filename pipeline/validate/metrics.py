@@ -14,6 +14,8 @@ DISTRIBUTIONS = {
 """Columns whose distribution over bins is kept of every day, by table."""
 
 WHOLE = ("*",)
+TYPES = {"text": ("string",), "number": ("float64", "int64")}
+"""Metrics that compare values take columns of these types alone."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Metric:
         kind: `rows` counts rows that offend, `share` divides them by the rows the rule speaks of, `day` needs the day
             alone, `trail` needs the days before it.
         tables: the suites it may stand in.
-        columns: what `column` may name: `any`, `*`, `distribution`, `event_type`, or one column's name.
+        columns: what `column` may name: `any`, `text`, `number`, `*`, `distribution`, `event_type`, or one column's
+            name.
         says: one line for the reference page.
         needs: fields a rule must give besides.
         offence: what an offending row is, by the name of the metric that counts them; see offences.py.
@@ -45,18 +48,20 @@ METRICS = {
     "rows": Metric("day", BOTH, "*", "Rows of the day."),
     "nulls": Metric("rows", BOTH, "any", "Rows without a value."),
     "null_share": Metric("share", BOTH, "any", "Share of rows without a value.", offence="nulls"),
-    "blanks": Metric("rows", BOTH, "any", "Rows whose text is null or empty."),
-    "outside_set": Metric("rows", BOTH, "any", "Rows whose value is null or none of `values`.", ("values",)),
-    "outside_set_share": Metric("share", BOTH, "any", "The same as a share.", ("values",), "outside_set"),
-    "outside_range": Metric("rows", BOTH, "any", "Rows below `lowest`, above `highest`, infinite or not a number."),
-    "outside_range_share": Metric("share", BOTH, "any", "The same as a share.", offence="outside_range"),
+    "blanks": Metric("rows", BOTH, "text", "Rows whose text is null or empty."),
+    "outside_set": Metric("rows", BOTH, "text", "Rows whose value is null or none of `values`.", ("values",)),
+    "outside_set_share": Metric("share", BOTH, "text", "The same as a share.", ("values",), "outside_set"),
+    "outside_range": Metric("rows", BOTH, "number", "Rows below `lowest`, above `highest`, infinite or not a number."),
+    "outside_range_share": Metric("share", BOTH, "number", "The same as a share.", offence="outside_range"),
     "without_person": Metric("rows", EVENTS_ONLY, "user_id", "Events with neither a user nor a session."),
     "outside_day": Metric("rows", EVENTS_ONLY, "event_time", "Events outside the day in the shop's time zone."),
     "after_as_of": Metric("rows", EVENTS_ONLY, "event_time", "Events later than the moment the run judges from."),
     "duplicates": Metric("day", BOTH, "any", "Rows whose value (of columns joined by +) another row of the day has."),
     "true_share": Metric("day", CATALOGUE_ONLY, "in_stock", "Share of true among the values that are not null."),
     "unknown_share": Metric("day", EVENTS_ONLY, "item_id", "Share of item events no catalogue up to that day names."),
-    "age_hours": Metric("day", EVENTS_ONLY, "event_time", "Hours from the newest event to the as-of time, newest day."),
+    "age_hours": Metric(
+        "day", EVENTS_ONLY, "event_time", "Hours from newest event to as-of time, the run's own newest day."
+    ),
     "quarantined_share": Metric("day", EVENTS_ONLY, "*", "Share of the day's raw rows that ingest refused."),
     "unaccounted_rows": Metric("day", EVENTS_ONLY, "*", "Raw rows with no outcome, or clean ones not written."),
     "late_share": Metric("day", EVENTS_ONLY, "*", "Share of the day's events that came in a later day's files."),
@@ -92,6 +97,7 @@ def columns_of(metric: Metric, table: str) -> tuple[str, ...]:
     known = {
         "*": WHOLE,
         "any": tuple(TABLES[table]),
+        **{kind: tuple(n for n, type_ in TABLES[table].items() if type_ in types) for kind, types in TYPES.items()},
         "distribution": DISTRIBUTIONS[table],
         "event_type": EVENT_TYPES,
     }

@@ -94,6 +94,11 @@ def _rules(path: Path, number: int, entry: Any, settings: Settings, table: str) 
     if not isinstance(entry, dict):
         raise SettingsError(f"{path}: rule {number} is {entry!r}; expected fields such as name, metric and at_most.")
     where = f"{path}: rule {number} ({entry.get('name', 'unnamed')})"
+    if unnamed := [key for key in entry if not isinstance(key, str)]:
+        raise SettingsError(
+            f"{where}: the field {unnamed[0]!r} is no name; YAML reads words such as on and yes as true, so put quotes "
+            "around it, or leave it out."
+        )
     columns = entry.get("column")
     for column in columns if isinstance(columns, list) and columns else [columns]:
         given = {name: _resolved(value, where, settings) for name, value in entry.items()}
