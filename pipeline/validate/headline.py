@@ -38,15 +38,20 @@ def headline_of(found: Found) -> Headline:
     colour = "fail" if failed else "warn" if failures else "pass"
     days = found.verdict["days"]
     named = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    return Headline(_title(days, failed), _sentence(failures), colour, named, _tiles(found), _flags(found))
+    return Headline(
+        _title(days, failed, found.publishes), _sentence(failures), colour, named, _tiles(found), _flags(found)
+    )
 
 
-def _title(days: Sequence[str], failed: Sequence[str]) -> str:
+def _title(days: Sequence[str], failed: Sequence[str], publishes: bool) -> str:
+    outcome = "published" if publishes else "passed, not published"
     if len(days) == 1:
         day = date.fromisoformat(days[0])
-        return f"{day:%A}, {day.day} {day:%B %Y}: {'not published' if failed else 'published'}"
+        return f"{day:%A}, {day.day} {day:%B %Y}: {'not published' if failed else outcome}"
     if not failed:
-        return f"All {len(days)} days published"
+        return f"All {len(days)} days {outcome}"
+    if not publishes:
+        return f"{len(days) - len(failed)} of {len(days)} days passed, none published"
     return f"{len(days) - len(failed)} of {len(days)} days published, {len(failed)} not"
 
 
@@ -74,7 +79,7 @@ def _named(failures: Sequence[Mapping[str, Any]], severity: str) -> str:
 
 
 def _flags(found: Found) -> list[str]:
-    verdict, flags = found.verdict, []
+    verdict, flags = found.verdict, [] if found.publishes else ["marked as-of: publishes nothing"]
     if verdict["warming_up"]:
         flags.append("warming up: too few trailing days to compare with")
     if verdict["reopened_days"]:

@@ -223,8 +223,8 @@ def _count_twins(engine: Engine, rows: ir.Table, rules: Sequence[Rule], found: M
     for rule in {rule.measure: rule for rule in rules if rule.metric == "duplicates"}.values():
         for day, count in offences.duplicates(engine, rows, rule.column.split("+")).items():
             found.rows[day][rule.measure] = count
-        if rule.table == "events":
-            for row in found.rows.values():
+        for row in found.rows.values():
+            if f"{rule.table}.rows" in row:
                 row.setdefault(rule.measure, 0)
 
 

@@ -36,6 +36,7 @@ class Found:
     Attributes:
         verdict: what `verdict.json` holds.
         before: summaries of days published earlier.
+        publishes: whether the days that passed are published; those of a run marked as-of are not.
     """
 
     verdict: Mapping[str, Any]
@@ -46,6 +47,7 @@ class Found:
     before: Mapping[date, Summary]
     examples: Sequence[Example]
     settings: Settings
+    publishes: bool
 
     def summary(self, day: date) -> Summary | None:
         return self.measures.summaries.get(day) or self.before.get(day)
@@ -91,7 +93,7 @@ def _facts(found: Found) -> dict[str, Any]:
 
 def _panels(found: Found, focus: date | None) -> list[Any]:
     own = found.summary(focus) if focus else None
-    return panels_of(own, found.compared.windows[focus], found.settings.validate.drift_min_rows) if own else []
+    return panels_of(own, found.compared.windows[focus], found.compared.held.get(focus)) if own else []
 
 
 def _pictures(found: Found) -> dict[str, Any]:

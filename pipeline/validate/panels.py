@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from html import escape
 
 from pipeline.validate.bins import in_order
-from pipeline.validate.drift import pooled, psi
+from pipeline.validate.drift import pooled
 from pipeline.validate.summary import Bins, Summary
+from pipeline.validate.trail import Comparison, psi_of
 
 WIDTH, HEIGHT, BOTTOM, TOP, LEFT = 340, 166, 58, 8, 30
 MOST_BINS = 24
@@ -19,7 +20,7 @@ class Panel:
     """One column of the day the page looks at closely.
 
     Attributes:
-        psi: None where either side has too few values to say.
+        psi: None where there is too little to judge by.
         usual: what nine in ten trailing days stay below.
     """
 
@@ -30,30 +31,26 @@ class Panel:
     picture: str
 
 
-def panels_of(own: Summary, window: Sequence[Summary], least_rows: int) -> list[Panel]:
-    """Returns a panel for every column with values, the farthest drifted first."""
+def panels_of(own: Summary, window: Sequence[Summary], held: Comparison | None) -> list[Panel]:
+    """Returns a panel for every column with values, the farthest drifted first.
+
+    Args:
+        held: what rules judged the day by; None while it is warming up.
+    """
     columns = [(table, column) for table, found in own.distributions.items() for column in found]
-    panels = [_panel(own, window, table, column, least_rows) for table, column in columns]
+    panels = [_panel(own, window, held, table, column) for table, column in columns]
     return sorted((panel for panel in panels if panel), key=lambda panel: -(-1 if panel.psi is None else panel.psi))
 
 
-def _panel(own: Summary, window: Sequence[Summary], table: str, column: str, least_rows: int) -> Panel | None:
+def _panel(own: Summary, window: Sequence[Summary], held: Comparison | None, table: str, column: str) -> Panel | None:
     bins = own.bins(table, column)
     days = [found for each in window if (found := each.bins(table, column))]
     if len(bins) < 2 and len({name for day in days for name in day}) < 2:
         return None
-    trailing, rows = pooled(days), sum(bins.values())
+    trailing, (drifted, usual) = pooled(days), (held and psi_of(held, table, column)) or (None, None)
     title = ("catalogue: " if table == "catalogue" else "") + column.replace("_", " ")
     title += " (visitors)" if column == "hour" else ""
-    told = bool(days) and rows >= least_rows
-    usual = sorted(psi(day, trailing) for day in days) if told else []
-    return Panel(
-        title,
-        psi(bins, trailing) if told else None,
-        usual[int(0.9 * (len(usual) - 1))] if usual else None,
-        rows,
-        _picture(title, column, bins, trailing),
-    )
+    return Panel(title, drifted, usual, sum(bins.values()), _picture(title, column, bins, trailing))
 
 
 def _picture(title: str, column: str, bins: Bins, trailing: Mapping[str, float]) -> str:

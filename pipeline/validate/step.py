@@ -78,6 +78,7 @@ class Night:
             **suites,
             "as_of": self.run.as_of.isoformat(),
             "days": str(self.run.days),
+            "marked_as_of": str(self.run.backfill),
         }
 
     def sections(self) -> dict[str, Any]:
@@ -118,7 +119,9 @@ class Night:
         verdict = self._verdict(failures, measures, compared)
         (folder / "verdict.json").write_text(json.dumps(verdict, indent=1))
         write_summaries(folder, measures.summaries.values())
-        found = Found(verdict, self.days, rules, measures, compared, before, examples, self.settings)
+        found = Found(
+            verdict, self.days, rules, measures, compared, before, examples, self.settings, not self.run.backfill
+        )
         write_page(folder / "report.html", found)
         return self._report(verdict, measures)
 
@@ -157,13 +160,17 @@ class Night:
 
 
 def _leave_age_to_the_newest(days: Sequence[Day], measures: Measures) -> None:
-    """Leaves the age to the newest open day, less the closed days that came after it."""
-    age, newest = "events.age_hours(event_time)", max(measures.rows, default=None)
+    """Leaves the age to the run's own newest open day, less the closed days that came after it.
+
+    Days newer than a re-opened one may be published, so that its age says nothing.
+    """
+    own = [day.day for day in days if day.day in measures.rows and not day.reopened]
+    age, newest = "events.age_hours(event_time)", max(own, default=None)
     for day, row in measures.rows.items():
         if day != newest:
             row.pop(age, None)
     if newest and age in measures.rows[newest]:
-        measures.rows[newest][age] -= 24 * sum(day.day > newest for day in days)
+        measures.rows[newest][age] -= 24 * sum(day.closed and day.day > newest for day in days)
 
 
 def _refusal(failures: Sequence[dict[str, Any]], artifact: Artifact) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from statistics import median
 
@@ -24,21 +24,6 @@ USUAL_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What the comparison leaves for the page and the sentences.
-
-    Attributes:
-        expected: what volume was held against, by day; days without it are warming up.
-        missing: the hours since midnight that are missing, by day.
-        windows: the trailing open days of each day, oldest first.
-    """
-
-    expected: dict[date, Expected]
-    missing: dict[date, list[int]]
-    windows: dict[date, list[Summary]]
-
-
-@dataclass(frozen=True)
 class Comparison:
     """One day and what it is held against."""
 
@@ -47,6 +32,29 @@ class Comparison:
     expected: Expected
     missing: list[int] | None
     least_rows: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the comparison leaves for the page and the sentences.
+
+    Attributes:
+        held: the days that were held against others; days without it are warming up.
+        windows: the trailing open days of each day, oldest first.
+    """
+
+    held: dict[date, Comparison] = field(default_factory=dict)
+    windows: dict[date, list[Summary]] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> dict[date, Expected]:
+        """What volume was held against, by day."""
+        return {day: each.expected for day, each in self.held.items()}
+
+    @property
+    def missing(self) -> dict[date, list[int]]:
+        """The hours since midnight that are missing, by day."""
+        return {day: each.missing or [] for day, each in self.held.items()}
 
 
 def compare(
@@ -61,15 +69,14 @@ def compare(
     """
     summaries = {**before, **measures.summaries}
     asked = {rule.measure: rule for rule in rules if METRICS[rule.metric].kind == "trail"}
-    compared = Compared({}, {}, {})
+    compared = Compared()
     reach = timedelta(days=seen_from.trailing_days)
     for day in sorted(measures.summaries):
         window = [s for other, s in sorted(summaries.items()) if timedelta() < day - other <= reach and s.rows]
         compared.windows[day] = window
         if len(window) < seen_from.min_trailing_days:
             continue
-        comparison = _comparison(summaries[day], window, seen_from)
-        compared.expected[day], compared.missing[day] = comparison.expected, comparison.missing or []
+        compared.held[day] = comparison = _comparison(summaries[day], window, seen_from)
         found = {name: COMPARISONS[rule.metric](comparison, rule) for name, rule in asked.items()}
         measures.rows[day] |= {name: value for name, value in found.items() if value is not None}
     return compared
@@ -92,23 +99,32 @@ def _share_ratio(held: Comparison, rule: Rule) -> float | None:
 
 
 def _drift(held: Comparison, rule: Rule) -> float | None:
-    found = _sides(held, rule)
+    found = _sides(held, rule.table, rule.column)
     return MEASURES[rule.metric](found[0], pooled(found[1])) if found else None
 
 
 def _psi_excess(held: Comparison, rule: Rule) -> float | None:
     """A shop whose days differ much among each other shall not be told so every night."""
-    found = _sides(held, rule)
+    found = psi_of(held, rule.table, rule.column)
+    return found[0] - found[1] if found else None
+
+
+def psi_of(held: Comparison, table: str, column: str) -> tuple[float, float] | None:
+    """Returns a column's population stability index, and what nine in ten trailing days stay below.
+
+    Returns: None where either side has too few values to say.
+    """
+    found = _sides(held, table, column)
     if not found:
         return None
     window = pooled(found[1])
     usual = sorted(psi(day, window) for day in found[1])
-    return psi(found[0], window) - usual[int(USUAL_SHARE * (len(usual) - 1))]
+    return psi(found[0], window), usual[int(USUAL_SHARE * (len(usual) - 1))]
 
 
-def _sides(held: Comparison, rule: Rule) -> tuple[Bins, list[Bins]] | None:
-    own = held.own.bins(rule.table, rule.column)
-    trailing = [bins for each in held.window if (bins := each.bins(rule.table, rule.column))]
+def _sides(held: Comparison, table: str, column: str) -> tuple[Bins, list[Bins]] | None:
+    own = held.own.bins(table, column)
+    trailing = [bins for each in held.window if (bins := each.bins(table, column))]
     enough = sum(own.values()) >= held.least_rows and len(trailing) >= len(held.window) / 2
     return (own, trailing) if enough else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -66,6 +67,54 @@ def test_the_page_of_many_days_counts_those_that_failed(settings: Settings) -> N
     with pytest.raises(DataError):
         step.run(settings, run)
     assert headline(page_of(settings, f"{days[0]}..{days[-1]}")) == "2 of 3 days published, 1 not"
+
+
+def test_the_page_of_a_run_marked_as_of_says_that_nothing_was_published(settings: Settings) -> None:
+    days, moment = days_of("2024-03-01", 2), at("2024-03-03", "00:00")
+    runs = [open_run(settings, f"{days[0]}..{days[1]}", name, as_of=moment, backfill=name == "trial")
+            for name in ("trial", "night")]  # fmt: skip
+    for run in runs:
+        for day in days:
+            ingest(run, day, good(day))
+        assert not step.run(settings, run).cached
+    pages = [page_of(settings, f"{days[0]}..{days[1]}", run.run_id) for run in runs]
+    assert [headline(page) for page in pages] == ["All 2 days passed, not published", "All 2 days published"]
+    assert ["marked as-of" in page for page in pages] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("count", "title"), [(8, "passed, not published"), (2, "not published")], ids=["passed", "failed"]
+)
+def test_a_day_judged_as_of_is_not_published(settings: Settings, count: int, title: str) -> None:
+    run = open_run(settings, "2024-03-01", as_of=at("2024-03-02", "00:00"), backfill=True)
+    ingest(run, "2024-03-01", good("2024-03-01", count))
+    with nullcontext() if count == 8 else pytest.raises(DataError):
+        step.run(settings, run)
+    assert headline(page_of(settings, "2024-03-01")) == f"Friday, 1 March 2024: {title}"
+
+
+def test_a_rule_that_every_day_kept_was_judged(settings: Settings) -> None:
+    run = open_run(settings, "2024-03-01")
+    ingest(run, "2024-03-01", good("2024-03-01"))
+    step.run(settings, run)
+    rows = re.findall(r"<tr>.*?</tr>", page_of(settings, "2024-03-01"), re.DOTALL)
+    for rule in ("an item is told once at a time", "event ids are unique"):
+        (row,) = [row for row in rows if rule in row]
+        assert "not judged" not in row
+
+
+def test_the_page_shows_drift_only_where_rules_judge_it(settings: Settings) -> None:
+    settings = load([f"store.root={settings.store.root}", "validate.drift_min_rows=2", "validate.min_trailing_days=4"])
+    days = days_of("2024-03-04", 5)
+    drifts = []
+    for n in (4, 5):
+        run = open_run(settings, f"{days[0]}..{days[n - 1]}", f"run-{n}")
+        for number, day in enumerate(days[:n]):
+            ingest(run, day, **a_day(day, number))
+        step.run(settings, run)
+        drifts.append("PSI <b>" in page_of(settings, f"{days[0]}..{days[n - 1]}", f"run-{n}"))
+    # The fourth day has three to be held against, one too few.
+    assert drifts == [False, True]
 
 
 def test_the_page_loads_nothing_and_marks_missing_hours(settings: Settings) -> None:

@@ -146,6 +146,16 @@ def test_age_is_counted_from_the_newest_event_without_the_closed_days_after_it(s
     assert (warning["day"], warning["observed"], warning["severity"]) == ("2024-03-01", 11.88, "warn")
 
 
+def test_the_age_of_a_day_that_a_closed_one_opened_again_says_nothing(settings: Settings) -> None:
+    settings = settings_for(settings, "validate.max_age_hours=12")
+    run = open_run(settings, "2024-03-05")
+    ingest(run, "2024-03-05", closed=True)
+    ingest(run, "2024-03-01", good("2024-03-01"), late=1)
+    step.run(settings, run)
+    broken = {f["expectation"] for f in run.artifact("validate").json("verdict.json")["failures"]}
+    assert "the_newest_day_is_fresh" not in broken
+
+
 def test_few_refused_rows_are_not_worth_a_word(settings: Settings) -> None:
     # Ingest lets a day of fewer than 20 refused rows through, whatever their share; so does its judge.
     settings = settings_for(settings)
@@ -191,6 +201,16 @@ BAD_SUITES = {
     "- &r {name: a, metric: rows, column: '*', at_least: 1, severity: fail, says: s}\n- *r": "two rules are called a",
     "- {name: a, metric: nulls, column: prise, at_most: 1, severity: fail, says: s}": "no column 'prise'; known is",
     "- {name: a, metric: psi, column: user_id, at_most: 1, severity: fail, says: s}": "psi has no column 'user_id'",
+    "- {name: a, metric: outside_range, column: item_id, lowest: 1, at_most: 1, severity: fail, says: s}":
+        "outside_range has no column 'item_id'; known is price, quantity",
+    "- {name: a, metric: outside_range, column: event_time, lowest: 1, at_most: 1, severity: fail, says: s}":
+        "outside_range has no column 'event_time'; known is price, quantity",
+    "- {name: a, metric: blanks, column: price, at_most: 1, severity: fail, says: s}":
+        "blanks has no column 'price'; known is event_id, ",
+    "- {name: a, metric: outside_set, column: price, values: ['1'], at_most: 1, severity: fail, says: s}":
+        "outside_set has no column 'price'; known is event_id, ",
+    "- {name: a, metric: rows, on: price, column: '*', at_most: 1, severity: fail, says: s}":
+        r"rule 1 \(a\): the field True is no name; YAML reads",
     "- {name: a, metric: outside_set, column: query, at_most: 1, severity: fail, says: s}": "outside_set needs values",
     "- {name: a, metric: outside_range, column: price, at_most: 1, severity: fail, says: s}": "needs lowest or highest",
     "- {name: a, metric: nulls, column: price, among: [buy], at_most: 1, severity: fail, says: s}": "buy is none here",
