@@ -50,4 +50,5 @@ QUERY = {
     "new_target_item_ids": "array<string>",
 }
 """One evaluation query. `kind` is `recommend` or `search`; history is oldest first and ends before `time`;
-`new_target_item_ids` are the targets the history does not hold; `user` groups queries for the bootstrap."""
+`new_target_item_ids` are the targets among items the user had no event of before in the whole window, cancelled ones
+and those that `history_item_ids` no longer carries included; `user` groups queries for the bootstrap."""

@@ -19,7 +19,7 @@ SHOWN = {
     "events": ("event_type", "event_time", "item_id", "price", "quantity"),
     "catalogue": ("item_id", "category", "brand", "price", "in_stock", "valid_from"),
 }
-"""The page stays in the store after a person was erased, so nothing on it may be theirs: no ids, no search text."""
+"""Whoever reads the page need not know whose rows they are: no ids, no search text."""
 
 MOST_RULES, MOST_ROWS = 8, 3
 
