@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections import Counter
@@ -13,17 +11,21 @@ from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from pipeline.core.errors import DataError
 from pipeline.core.settings import Settings
 from pipeline.ingest.profiles.guessing import DATES_IN_NAMES, guess_column, guess_time_format, guess_type, names_person
 from pipeline.ingest.profiles.hints import DECIMAL_COMMA, NULL_WORDS, OFFSET
+from pipeline.ingest.profiles.profile import Layout
 from pipeline.ingest.profiles.sampling import SPREADSHEET_ID, raw_file
-from pipeline.ingest.reading.records import decompressed
+from pipeline.ingest.reading.records import blocks, decompressed
+from pipeline.ingest.reading.rows import csv_header, read_rows, seekable
 from pipeline.store.files import RawFile
 
 HEAD_BYTES = 1 << 18
 ROWS = 2000
+PARQUET = b"PAR1"
 SEPARATORS = ("/", ">", "|", ".")
 DELIMITERS = (",", ";", "\t", "|")
 MOST_TYPES = 30
@@ -52,7 +54,8 @@ def draft(location: str, settings: Settings) -> str:
     """
     file = raw_file(location, settings)
     head = _head(file)
-    lines = [f"about: Drafted from {file.name}; every guess is marked, look at each.", "events:"]
+    about = f"Drafted from {file.name}; every guess is marked, look at each."
+    lines = [f"about: {about if _is_plain(file.name) else _quoted(about)}", "events:"]
     lines += [f"  {line}" for line in _files(file.name)]
     lines += [_line(2, name, value, why) for name, (value, why) in head.facts.items()]
     nulls = Counter(v for values in head.columns.values() for v in values if v.lower() in NULL_WORDS and len(v) > 1)
@@ -72,48 +75,82 @@ def _line(indent: int, name: str, value: str, why: str = "") -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _is_plain(text: str) -> bool:
+    """Does YAML read a text without quotes as just this text, whatever follows it?"""
+    try:
+        return bool(yaml.safe_load(f"{{name: {text}, other: 1}}") == {"name": text, "other": 1})
+    except yaml.YAMLError:
+        return False
+
+
+def _named(column: str) -> str:
+    return column if _is_plain(column) else _quoted(column)
 
 
 def _head(file: RawFile) -> Head:
     with file.open() as stream:
-        begun = stream.read(4)
-    if begun == b"PAR1":
-        with file.open() as stream:
-            table = next(pq.ParquetFile(pa.BufferReader(stream.read())).iter_batches(ROWS))
-        columns = {n: [str(v) for v in table.column(n).to_pylist() if v is not None] for n in table.schema.names}
-        return Head({"format": ("parquet", "the file begins so")}, columns)
+        begun = stream.read(len(PARQUET))
+    if begun == PARQUET:
+        return Head({"format": ("parquet", "the file begins so")}, _parquet_columns(file))
+    lines = _first_lines(file)
+    encoding, why = "utf-8", ""
+    try:
+        texts = b"\n".join(lines).decode().split("\n")
+    except UnicodeDecodeError:
+        encoding, why = "cp1252", "some bytes are no utf-8"
+        texts = [line.decode(encoding, "replace") for line in lines]
+    facts = {"encoding": (encoding, why)} if why else {}
+    first = texts[0].lstrip()
+    if first.startswith("["):
+        raise DataError(f"{file.name}: this begins as one JSON array; write its objects as lines, one a line.")
+    if first.startswith("{"):
+        return Head({"format": ("jsonl", "lines begin with a brace")} | facts, _json_columns(texts))
+    delimiter = max(DELIMITERS, key=first.count)
+    if delimiter != ",":
+        facts = {"delimiter": (_quoted(delimiter), "the header holds most of it")} | facts
+    return Head(facts, _csv_columns(file, Layout(files="{day}", delimiter=delimiter, encoding=encoding)))
+
+
+def _first_lines(file: RawFile) -> list[bytes]:
+    """Returns the whole lines at the beginning of a file, or all there are, as ingest cuts them."""
+    head, whole = b"", True
     with file.open() as stream:
-        head = b""
         for chunk in decompressed(stream, file.name):
             head += chunk
             if len(head) >= HEAD_BYTES:
+                whole = False
                 break
     if not head.strip():
         raise DataError(f"{file.name}: the file is empty; nothing can be drafted from it.")
-    return _head_of_text(head, whole=len(head) < HEAD_BYTES)
+    cut = list(blocks(iter([head]), None, file.name))[: 2 if whole else 1]
+    lines = [block.record(n) for block in cut for n in range(len(block))]
+    if not lines:
+        raise DataError(
+            f"{file.name}: no line ends within its first {len(head):,} bytes; deliver CSV or JSON in lines, or Parquet."
+        )
+    return lines
 
 
-def _head_of_text(head: bytes, whole: bool) -> Head:
-    head = head if whole else head[: head.rfind(b"\n") + 1]
-    encoding, why = "utf-8", ""
-    try:
-        text = head.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        encoding, why = "cp1252", "some bytes are no utf-8"
-        text = head.decode("cp1252", "replace")
-    facts = {"encoding": (encoding, why)} if why else {}
-    if text.lstrip().startswith("{"):
-        return Head({"format": ("jsonl", "lines begin with a brace")} | facts, _json_columns(text.splitlines()))
-    first = text.splitlines()[0]
-    delimiter = max(DELIMITERS, key=first.count)
-    rows = list(islice(csv.reader(io.StringIO(text), delimiter=delimiter), ROWS + 1))
-    header = [name.strip() for name in rows[0]]
-    filled = [row for row in rows[1:] if len(row) == len(header)]
-    columns = {name: [row[n].strip() for row in filled if row[n].strip()] for n, name in enumerate(header)}
-    if delimiter != ",":
-        facts = {"delimiter": (_quoted(delimiter), "the header holds most of it")} | facts
-    return Head(facts, columns)
+def _parquet_columns(file: RawFile) -> dict[str, list[str]]:
+    with file.open() as stream, seekable(stream) as source:
+        try:
+            opened = pq.ParquetFile(source)
+            batch = next(opened.iter_batches(ROWS), pa.RecordBatch.from_pylist([], opened.schema_arrow))
+        except pa.ArrowException as error:
+            why = str(error).splitlines()[0]
+            raise DataError(f"{file.name}: this is not Parquet ({why}); deliver it again.") from None
+    columns = zip(batch.schema.names, batch.columns, strict=True)
+    return {name: [str(v) for v in values.to_pylist() if v is not None] for name, values in columns}
+
+
+def _csv_columns(file: RawFile, layout: Layout) -> dict[str, list[str]]:
+    names = [name for name, times in Counter(csv_header(file, layout)).items() if times == 1]
+    whole = (rows.table for rows in read_rows(file, layout, tuple(names)) if rows.whole)
+    table = next(whole, pa.table([[]] * len(names), names=names)).slice(0, ROWS)
+    return {name: table.column(name).drop_null().to_pylist() for name in names}
 
 
 def _json_columns(lines: Iterable[str]) -> dict[str, list[str]]:
@@ -161,25 +198,30 @@ def _columns(columns: dict[str, list[str]], mapped: dict[str, str]) -> list[str]
         if ours in mapped:
             lines.append(_column(ours, mapped[ours], columns[mapped[ours]]))
         elif ours in ("item_id", "event_time"):
-            lines.append(_line(4, ours, f"COLUMN_OF_{ours.upper()}", f"nothing; the file has {', '.join(columns)}"))
+            lines.append(_line(4, ours, f"COLUMN_OF_{ours.upper()}", f"nothing; the file has {_together(columns)}"))
     if not {"user_id", "session_id"} & set(mapped):
         lines.append(_line(4, "user_id", "COLUMN_OF_USER_ID", "nothing; user_id, session_id or both are needed"))
     return lines
 
 
+def _together(names: Iterable[str]) -> str:
+    return " ".join(", ".join(names).split())
+
+
 def _column(ours: str, theirs: str, values: Sequence[str]) -> str:
+    name = _named(theirs)
     like = [value for value in values if re.search(SPREADSHEET_ID, value)]
     if ours.endswith("_id") and like:
-        return _line(4, ours, rf"{{column: {theirs}, replace: {{'\.0$': ''}}}}", "by its name; ids end in .0")
+        return _line(4, ours, rf"{{column: {name}, replace: {{'\.0$': ''}}}}", "by its name; ids end in .0")
     if ours in ("price", "quantity") and any(re.search(DECIMAL_COMMA, value) for value in values):
         replace = r"{'\.': '', ',': '.'}"
-        return _line(4, ours, f"{{column: {theirs}, replace: {replace}}}", "by its name; a decimal comma")
+        return _line(4, ours, f"{{column: {name}, replace: {replace}}}", "by its name; a decimal comma")
     if (
         ours == "category"
         and (mark := next((m for m in SEPARATORS if any(m in value for value in values)), "/")) != "/"
     ):
-        return _line(4, ours, f"{{column: {theirs}, separator: {_quoted(mark)}}}", "by its name; a path, by its values")
-    return _line(4, ours, theirs, "by its name" if guess_column(ours, [theirs]) else "by its values")
+        return _line(4, ours, f"{{column: {name}, separator: {_quoted(mark)}}}", "by its name; a path, by its values")
+    return _line(4, ours, name, "by its name" if guess_column(ours, [theirs]) else "by its values")
 
 
 def _time(values: Sequence[str]) -> list[str]:
@@ -194,7 +236,7 @@ def _time(values: Sequence[str]) -> list[str]:
 def _event_type(columns: dict[str, list[str]], mapped: dict[str, str]) -> list[str]:
     if "event_type" not in mapped:
         return ["  event_type:", _line(4, "otherwise", "purchase", "no column says what happened")]
-    lines = ["  event_type:", _line(4, "column", mapped["event_type"], "by its name"), "    values:"]
+    lines = ["  event_type:", _line(4, "column", _named(mapped["event_type"]), "by its name"), "    values:"]
     for word, _ in Counter(columns[mapped["event_type"]]).most_common(MOST_TYPES):
         kind = guess_type(word)
         lines.append(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.days import Days
@@ -72,3 +74,46 @@ def test_a_column_with_an_unknown_name_is_taken_for_the_time_by_its_values(sourc
 def test_nothing_is_drafted_from_an_empty_file(source) -> None:
     with pytest.raises(DataError, match="the file is empty; nothing can be drafted from it"):
         draft(str(source.write_bytes(b"", "log.csv")), source.settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"x" * (1 << 19), r"log: no line ends within its first [0-9,]+ bytes; deliver CSV or JSON in lines"),
+        (b'[{"sku": 1}, ' + b'{"sku": 2},' * 30_000 + b"\n]", "log: this begins as one JSON array"),
+        ("sku,who\n1,2\n".encode("utf-16"), r"log: the file is written in UTF-16; deliver it in UTF-8"),
+        (b"sku,who\r1,2\r", "log: its lines end in carriage returns; deliver it with line feeds"),
+        (b'sku,"who\n' + b"1,2\n" * 50_000, "log: a quote in its header line never closes"),
+        (b"PAR1 and no more", "log: this is not Parquet"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_sentence(source, content: bytes, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        draft(str(source.write_bytes(content, "log")), source.settings)
+
+
+def test_rows_that_ingest_calls_torn_do_not_stop_a_draft(drafted) -> None:
+    rows = b'7,"open\n' + b"8,a\rb\n" + b"9,2026-01-05 10:00:00\n" * 20_000
+    assert drafted("log.csv", b"\n\r\nsku,wann,who\n" + rows.replace(b"00\n", b"00,anna\n")).events.time.format == "iso"
+
+
+def test_parquet_without_rows_is_drafted_by_its_names(source, drafted) -> None:
+    pq.write_table(pa.table({"sku": pa.array([], pa.int64()), "user": [], "ts": []}), path := source.folder / "made")
+    events = drafted("log.parquet", path.read_bytes()).events
+    assert (events.format, events.columns.item_id.column, events.columns.user_id.column) == ("parquet", "sku", "user")
+
+
+@pytest.mark.parametrize(
+    "name", ["@timestamp", "Time #", "time: utc", "date\n(UTC)", "*at", "790", "yes", "{ts}", "a, b"]
+)
+def test_a_column_may_have_any_name(drafted, name: str) -> None:
+    quoted = f'"{name}"'.encode()
+    columns = drafted("log.csv", quoted + b",sku,user\n2026-01-05 10:00:00,1,a\n").events.columns
+    assert (columns.event_time.column, columns.item_id.column) == (name, "sku")
+
+
+def test_a_file_and_the_columns_to_choose_from_may_have_any_name(source) -> None:
+    path = source.write("1,2", name="log: # 1.csv", header='"x\ny",z')
+    text = draft(str(path), source.settings)
+    assert 'about: "Drafted from log: # 1.csv; every guess' in text
+    assert "nothing; the file has x y, z\n" in text
