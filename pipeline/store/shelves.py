@@ -78,8 +78,8 @@ class Prefix:
     """Objects every machine sees.
 
     Attributes:
-        leases: with `conditional`, only hold back a writer who lost its lease; without, also keep writers apart.
-        conditional: the endpoint replaces an object only where the version named stands.
+        leases: keep writers apart, and hold back one who lost its lease.
+        conditional: the endpoint replaces an object only where the version named stands, whatever becomes of a lease.
     """
 
     objects: Objects
@@ -99,10 +99,6 @@ class Prefix:
 
     @contextmanager
     def alone(self, day: date) -> Iterator[None]:
-        if self.conditional:
-            self.leases.require_held()
-            yield
-            return
         with self.leases.locked(f"switch {self._at(day)}"[-200:]):
             yield
 

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -223,7 +223,8 @@ class Tracking:
         try:
             yield child
         except BaseException:
-            child._status("FAILED")
+            with suppress(PipelineError, MlflowException):  # what failed the stage is told, not this
+                child._status("FAILED")
             raise
         child._status("FINISHED")
 

@@ -255,6 +255,23 @@ def test_a_switch_whose_answer_got_lost_is_done_once(conditional_bucket: Bucket,
         assert [request.split()[0] for request, _ in faults.seen].count("PUT") == 2
 
 
+def test_a_record_switched_while_another_is_removed_is_not_lost(shared: Bucket, tmp_path: Path) -> None:
+    """The removal is held up between its reading and its deleting, and a switch comes meanwhile."""
+    with in_front_of(shared.endpoint.url) as faults, ThreadPoolExecutor(2) as pool:
+        one, two = (_settings(shared, tmp_path / name) for name in ("one", "two"))
+        slow = _settings(shared, tmp_path / "one", f"s3.endpoint_url={faults.url}")
+        seen = Partitions.open(one, "published").switch(DAY, _record("ada"), None)
+        faults.plan("DELETE", Fault(pause_seconds=1))
+        removal = pool.submit(Partitions.open(slow, "published").remove, DAY, seen)
+        while not any(request.startswith("DELETE") for request, _ in faults.seen):
+            assert not removal.done()
+        switch = pool.submit(Partitions.open(two, "published").switch, DAY, _record("bob", "k2"), seen)
+        with pytest.raises(BusyError, match="expected the one of run ada, but it is gone"):
+            switch.result()
+        removal.result()
+    assert Partitions.open(one, "published").days() == []
+
+
 def test_a_holder_who_lost_its_lease_switches_nothing_any_more(shared: Bucket, tmp_path: Path) -> None:
     settings = _settings(shared, tmp_path / "one")
     partitions = Partitions.open(settings, "landed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import mlflow
 import pytest
 from pydantic import SecretStr
 
-from pipeline.core.errors import MissingInputError, SettingsError, UnavailableError
+from pipeline.core.errors import DataError, MissingInputError, SettingsError, UnavailableError
 from pipeline.core.settings import Settings
 from pipeline.store.tracking import Tracking, fitted
 from tests.fixtures.nights import with_section
@@ -35,6 +36,16 @@ def test_a_retry_goes_on_with_the_child_it_had_begun(tracking: Tracking, tracked
         second.params({"epochs": 3})
     assert second.run_id == first.run_id
     assert read(tracking, first.run_id).info.status == "FINISHED"
+
+
+def test_what_failed_a_stage_is_told_though_mlflow_is_gone(tracked: Settings, tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.sqlite"
+    shutil.copy(tracked.register.tracking_uri.removeprefix("sqlite:///"), database)
+    tracking = connect_to(tracked, f"sqlite:///{database}")
+    with pytest.raises(DataError, match="the day is empty"), tracking.child("2024-05-01", "train"):
+        database.unlink()
+        database.mkdir()
+        raise DataError("the day is empty.")
 
 
 def test_nights_have_runs_of_their_own_and_recipes_lie_under_their_stage(tracking: Tracking) -> None:
