@@ -115,13 +115,14 @@ def _ordered(table: ir.Table, actors: ir.Table, names: Mapping[str, ir.Table]) -
         time=table.event_time.cast("timestamp('UTC', 6)"),
         quantity=table.quantity.fill_null(1).clip(-MOST_PIECES, MOST_PIECES).cast("int32"),
         turn=turn.cast("int16"),
+        uncoded=table.session_id.isnull().ifelse(-1, WITHOUT_SEARCH).cast("int32"),
     )
     coded = plain.join(actors.rename(actor="code"), ["known", "actor_name"])
     for column, short in (("session_id", "session"), ("item_id", "item"), ("query", "text")):
         coded = coded.left_join(names[column].rename({short: "code"}), column).drop(f"{column}_right")
     ints = coded.select(
         *("actor", "kind", "time", "quantity", "turn", "event_id"),
-        session=coded.session.fill_null(coded.session_id.isnull().ifelse(-1, WITHOUT_SEARCH)).cast("int32"),
+        session=coded.session.fill_null(coded.uncoded).cast("int32"),
         **{name: coded[name].fill_null(-1).cast("int32") for name in ("item", "text")},
     )
     # Chosen columns keep the ORDER BY outermost, where an engine must heed it; dropped ones would push it inside.
