@@ -17,9 +17,10 @@ from pipeline.core.run import Run
 from pipeline.core.sections import Simulate
 from pipeline.core.settings import Settings
 from pipeline.ingest import step
+from pipeline.ingest.judging.canonical import catalogue_value, price_of
 from pipeline.ingest.judging.times import moment, number_of
 from pipeline.ingest.people.pseudonyms import pseudonymiser
-from pipeline.ingest.profiles.profile import Times
+from pipeline.ingest.profiles.profile import Column, Times
 from pipeline.simulate.generate import simulate
 from pipeline.store.engine import Engine, open_engine
 from pipeline.store.erasures import Erasures
@@ -121,6 +122,30 @@ def test_a_text_is_the_same_moment_everywhere(engines: dict[str, Engine], name: 
         read.append(mine.select("place", moment=moment(mine.text, Times(format=form, zone=zone))))
     found = engines[name].answer(ibis.union(*read).order_by("place"))["moment"].to_pylist()
     assert list(zip([row[:3] for row in MOMENTS], found, strict=True)) == [(row[:3], row[3]) for row in MOMENTS]
+
+
+PRICES = {
+    "1.00001": 1.0,
+    "1.00005": 1.0001,
+    "19.99": 19.99,
+    "-0": 0.0,
+    "-1.5": -1.5,
+    "1e15": 1e15,
+    "99999999999.9999": 99999999999.9999,
+    "": None,
+}
+CATEGORIES = {"a>b": "a/b", " a \t> b  c ": "a/b c", "a\u00a0> b": "a\u00a0/b", "a / b": "a/b", " \x0b": None}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_text_is_the_same_price_and_category_everywhere(engines: dict[str, Engine], name: str) -> None:
+    prices = table_of(engines[name], list(PRICES))
+    found = engines[name].answer(prices.select("place", price=price_of(prices.text)).order_by("place"))
+    assert dict(zip(PRICES, found["price"].to_pylist(), strict=True)) == PRICES
+    paths = table_of(engines[name], list(CATEGORIES)).rename(raw_path="text")
+    path = catalogue_value(paths, "category", Column(column="path", separator=">"))
+    found = engines[name].answer(paths.select("place", path=path).order_by("place"))
+    assert dict(zip(CATEGORIES, found["path"].to_pylist(), strict=True)) == CATEGORIES
 
 
 def ingested(engine: str, root: Path, days: str, *more: str) -> dict[str, dict[str, str]]:

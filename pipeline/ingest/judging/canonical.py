@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import ibis
 import ibis.expr.types as ir
 
@@ -11,8 +13,12 @@ from pipeline.ingest.reading import batches
 from pipeline.store.words import micros_of
 
 COUNTED = ("cart", "remove", "purchase", "cancel")
-SPACES = r"[ \t\n\r\f\x0b]+"
+SPACE = r"[ \t\n\r\f\x0b]"
 """Spelt out, because engines differ in what white space is."""
+SPACES, SEPARATOR = f"{SPACE}+", f"{SPACE}*/{SPACE}*"
+PRICE_STEPS = 10_000
+"""Of a piece of money: what two prices differ in beyond it is the noise of floats."""
+LARGEST_ROUNDED = 1e12
 
 
 def raw_table(profile: Profile) -> ir.Table:
@@ -35,7 +41,7 @@ def canonical(raw: ir.Table, profile: Profile) -> ir.Table:
         event_type=_event_type(raw, profile),
         wall=wall,
         stated=stated,
-        price=number_of(price),
+        price=price_of(price),
         pieces=number_of(quantity),
         given_price=price.notnull(),
         given_quantity=quantity.notnull(),
@@ -71,15 +77,25 @@ def _event_type(raw: ir.Table, profile: Profile) -> ir.StringValue:
     return ibis.cases(*branches, else_=otherwise) if branches else otherwise
 
 
+def price_of(text: ir.StringValue) -> ir.FloatingValue:
+    """Returns a price as exact as `event_id` tells it, so that the rules see the same event where it does."""
+    price = number_of(text)
+    return ibis.ifelse(price.abs() < LARGEST_ROUNDED, _steps(price) / PRICE_STEPS, price)
+
+
+def _steps(price: ir.FloatingValue) -> ir.IntegerValue:
+    countable = ibis.ifelse(price.abs() >= LARGEST_ROUNDED, 0.0, price)
+    return (countable * PRICE_STEPS + 0.5).floor().cast("int64")
+
+
 def event_id(events: ir.Table) -> ir.StringValue:
     """Says what happened in 32 hex digits, so that the same event found in two files has one id."""
-    cents = (ibis.ifelse(events.price.abs() >= 1e12, 0.0, events.price) * 10_000 + 0.5).floor().cast("int64")
     # Half of a pseudonym's digits tell people apart, and hash in half the time.
     people = (events[name].left(32) for name in PEOPLE)
     parts = [
         *people,
         *(events[name] for name in ("item_id", "event_type", "query")),
-        *(number.cast("string") for number in (micros_of(events.event_time), cents, events.quantity)),
+        *(number.cast("string") for number in (micros_of(events.event_time), _steps(events.price), events.quantity)),
     ]
     return ibis.literal("\x1f").join([part.fill_null("\x1e") for part in parts]).hexdigest("md5")
 
@@ -98,6 +114,11 @@ def catalogue_value(raw: ir.Table, name: str, column: Column | None) -> ir.Value
         return ibis.ifelse(price < 0, ibis.null("float64"), price)
     if name == "in_stock":
         return text.lower().isin(["1", "true", "yes", "y", "t"]) if column else ibis.null("boolean")
-    if name == "category" and column and column.separator != "/":
-        return text.replace(column.separator, "/")
+    if name == "category" and column:
+        text = text.replace(column.separator, "/").re_replace(SEPARATOR, "/")
     return text.re_replace(SPACES, " ").strip().nullif("")
+
+
+def category_of(name: str) -> str:
+    """Returns the name of a category as `catalogue_value` writes it."""
+    return re.sub(SPACES, " ", re.sub(SEPARATOR, "/", name))
