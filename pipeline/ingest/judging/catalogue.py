@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import DataError
 from pipeline.core.schema import CATALOGUE
-from pipeline.ingest.judging.canonical import catalogue_value, described, text_of
+from pipeline.ingest.judging.canonical import catalogue_value, category_of, described, text_of
 from pipeline.ingest.judging.times import moment
 from pipeline.ingest.profiles.profile import DESCRIBED, CatalogueColumns, Column, Profile
 from pipeline.ingest.reading import batches
@@ -100,7 +100,7 @@ def read_paths(files: Sequence[RawFile], profile: Profile) -> pa.Table:
         for rows in read_rows(file, layout, (tree.child, tree.parent)):
             pairs = zip(*(rows.table.column(n).to_pylist() for n in (tree.child, tree.parent)), strict=True)
             parents |= {child: parent for child, parent in pairs if child}
-    paths = {name: "/".join(_ancestry(name, parents)) for name in parents}
+    paths = {category_of(name): "/".join(_ancestry(name, parents)) for name in parents}
     return pa.table({"named": list(paths), "path": list(paths.values())}, schema=PATHS_SCHEMA)
 
 
