@@ -172,10 +172,6 @@ class Erasures:
             previous = line.hash
         return lines
 
-    def people(self) -> frozenset[str]:
-        """Returns every erased pseudonym of persons and sessions."""
-        return frozenset(name for erasure in self.all() for name in (*erasure.person, *erasure.sessions))
-
     def digest(self) -> str:
         """Says who is erased, as 64 hex digits; empty when nobody is, so that an untouched shop's keys stay."""
         rows = self._rows()

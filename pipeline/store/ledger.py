@@ -54,11 +54,6 @@ class Entry:
     previous_hash: str
     hash: str = ""
 
-    @property
-    def digest(self) -> str:
-        """The bundle this entry speaks of."""
-        return self.to_digest
-
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

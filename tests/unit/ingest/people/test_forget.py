@@ -393,7 +393,8 @@ def test_forgetting_twice_is_forgetting_once(shop: Shop) -> None:
 def test_somebody_nobody_knows_is_forgotten_before_they_come(shop: Shop) -> None:
     said = shop.forget("carla")
     assert "0 artifacts of 0 days" in said
-    assert len(Erasures.open(shop.settings).people()) == 1
+    (erasure,) = Erasures.open(shop.settings).all()
+    assert (len(erasure.person), erasure.sessions) == (1, ())
 
 
 def test_a_run_at_work_on_a_day_or_in_training_is_named(shop: Shop) -> None:
