@@ -2,7 +2,7 @@
 
     python -m benchmarks.prepare --rows 1000000 10000000 50000000 --peer-rows 1000000 10000000 --into FOLDER
 
-writes published partitions of generated events into FOLDER (kept, and taken again next time), runs
+It writes published partitions of generated events into FOLDER (kept, and taken again next time), runs
 `python -m pipeline prepare` on each size and, up to `--peer-rows`, a pandas script that makes the same training
 sequences, targets with the searches they answer, vocabulary and split from the same Parquet files: cancels netted,
 ties broken alike. Both results are compared, array by array, before anything is claimed. Ours does more in its time:

@@ -5,6 +5,8 @@ A test fails when a page is not what this makes.
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 import typer  # noqa: E402
 import yaml  # noqa: E402
 
+from benchmarks import claims  # noqa: E402
 from pipeline.cli import app  # noqa: E402
 from pipeline.core.sections import ENVIRONMENT_PREFIX  # noqa: E402
 from pipeline.core.settings import sections  # noqa: E402
@@ -35,7 +38,28 @@ def pages() -> dict[str, str]:
         "steps.md": steps_page(),
         "rules.md": rules_page(),
         "data-rules.md": data_rules_page(),
+        "benchmarks.md": benchmarks_page(),
     }
+
+
+def benchmarks_page() -> str:
+    """One section a result that was measured, as it was written down."""
+    lines = ["# Benchmarks", "", MADE, "", *BENCHMARKS_HEAD.splitlines(), ""]
+    for path in sorted(claims.RESULTS.glob("*.json")):
+        result = json.loads(path.read_text())
+        host, versions = result["host"], ", ".join(f"{name} {said}" for name, said in result["versions"].items())
+        about = importlib.import_module(f"benchmarks.{path.stem}").__doc__.split("\n\n")
+        lines += [f"## {path.stem}", "", about[0], "", "```", result["command"], "```", ""]
+        lines += [claims.table([claims.Claim(**claim) for claim in result["claims"]]), ""]
+        lines += [line for part in about[1:] if not part.startswith("    ") for line in (part.strip(), "")]
+        lines += [f"{host['cores']} cores of {host['cpu']}, {host['memory_mb']:,} MB; {versions}.", ""]
+    return "\n".join(lines)
+
+
+BENCHMARKS_HEAD = """\
+Each claim is a ratio to a peer that took turns with it on the same machine. It holds when its whole interval does;
+`holds` is computed, never typed, and a claim that does not hold stays here. Absolute figures are of the machine named.
+`make benchmark NAME=ingest` measures one again and writes `benchmarks/results/ingest.json`; `make docs` this page."""
 
 
 def steps_page() -> str:

@@ -55,7 +55,7 @@ class Step:
 
     Attributes:
         name: the verb; also its folder, command, task and test folder.
-        after: the steps whose artifacts it reads.
+        after: the steps it waits for.
         kind: `pure` steps are cached by input key; `effect` steps always run and are idempotent.
         does: one line for help, docs and the Airflow page.
         timeout_minutes: after which the orchestrator kills it.
