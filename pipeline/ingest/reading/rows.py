@@ -128,7 +128,10 @@ def _read_jsonl(stream: BinaryIO, name: str, layout: Layout, columns: tuple[str,
         # A single row may leave a column out; a hundred that all do know none of that name.
         unseen = [c for c in columns if c not in objects.seen]
         if unseen and len(table) >= 100:
-            _refuse_missing(unseen, objects.known(), name)
+            raise DataError(
+                f"{name}: the profile names {unseen[0]}, but none of the {len(table):,} objects up to row "
+                f"{first - 1:,} has it, not even as null{nearest(unseen[0], objects.known())}"
+            )
 
 
 def _read_parquet(stream: BinaryIO, name: str, layout: Layout, columns: tuple[str, ...]) -> Iterator[Rows]:

@@ -171,6 +171,24 @@ def test_json_lines_with_nested_fields_and_mixed_types_are_read(source, own_prof
     ]
 
 
+@pytest.mark.parametrize(("count", "said"), [(99, None), (100, None), (100, "once")])
+def test_a_field_that_no_object_of_many_has_is_misspelt(source, own_profile, count: int, said: str | None) -> None:
+    own_profile('files: "{day}.csv"', 'files: "{day}.jsonl"\n  format: jsonl')
+    whole = dict(zip(HEADER.decode().strip().split(","), ROW.decode().strip().split(","), strict=True))
+    del whole["words"]
+    objects = [whole | {"sku": f"lamp{n}"} for n in range(count)]
+    if said:
+        objects[count // 2]["words"] = None
+    source.write_bytes("".join(f"{json.dumps(each)}\n" for each in objects).encode(), "2026-01-05.jsonl")
+    if said or count < 100:
+        assert source.ingest().counts["rows"] == count
+        return
+    with pytest.raises(
+        DataError, match=r"the profile names words, but none of the 100 objects up to row 100 has it, not"
+    ):
+        source.ingest()
+
+
 def test_parquet_is_read_with_its_own_types(source, own_profile) -> None:
     own_profile('files: "{day}.csv"', 'files: "{day}.parquet"\n  format: parquet')
     when = datetime(2026, 1, 5, 10, tzinfo=UTC)
