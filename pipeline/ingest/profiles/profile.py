@@ -212,6 +212,13 @@ class Catalogue(Part):
         return self
 
     @property
+    def named_columns(self) -> tuple[str, ...]:
+        """Returns every column or property the profile reads from files of their own."""
+        mapped = (getattr(self.columns, name) for name in CatalogueColumns.model_fields)
+        named = [column.column for column in mapped if column]
+        return (*named, *(name for name in (self.property_column, self.value_column) if name))
+
+    @property
     def layout(self) -> Layout:
         """Returns how catalogue files are read: like the events', in their own place."""
         kept = self.model_dump(include={"file_covers", "delimiter", "encoding", "null_words"})
@@ -242,6 +249,20 @@ class Profile(Part):
     def _someone(self) -> Profile:
         if not any(getattr(self.events.columns, name) for name in PEOPLE):
             raise ValueError("events.columns needs user_id, session_id or both")
+        return self
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Profile:
+        described = self.catalogue.named_columns if self.catalogue.files else ()
+        for part, names in (("events", self.event_columns), ("catalogue", described)):
+            first: dict[str, str] = {}
+            for name in names:
+                other = first.setdefault(name.lower(), name)
+                if other != name:
+                    raise ValueError(
+                        f"{part} reads the columns {other} and {name}, which an engine does not tell apart; "
+                        "rename one of them in the files"
+                    )
         return self
 
     @model_validator(mode="after")

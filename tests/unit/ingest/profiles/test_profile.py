@@ -105,6 +105,16 @@ def test_an_unknown_profile_is_named_with_the_nearest_one() -> None:
             "catalogue: {columns: {brand: who}}\ncalendar:",
             r"catalogue\.columns\.brand takes the column who, which names people",
         ),
+        (
+            "query: words",
+            "query: SKU",
+            r"events reads the columns sku and SKU, which an engine does not tell apart; rename one of them",
+        ),
+        (
+            "calendar:",
+            "catalogue: {files: 'x.csv', file_covers: all, columns: {item_id: id, brand: Id}}\ncalendar:",
+            r"catalogue reads the columns id and Id, which an engine does not tell apart",
+        ),
     ],
 )
 def test_a_mistake_in_a_profile_is_one_sentence(source, own_profile, old: str, new: str, sentence: str) -> None:
