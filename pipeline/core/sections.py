@@ -117,7 +117,7 @@ class Ingest(Section):
     profile: str = Field("generated", description="Name of a shipped source profile, or path of one's own.")
     duplicate_window_seconds: int = Field(1, ge=0, description="The same event again within so long is one event.")
     max_late_days: int = Field(
-        30, ge=0, description="Rows older than so many days before their file's day are refused."
+        30, ge=0, le=36_500, description="Rows older than so many days before their file's day are refused."
     )
     min_price: float = Field(0.0, ge=0, description="Least price of a piece.")
     max_price: float = Field(1_000_000.0, gt=0, description="Most a piece may cost.")

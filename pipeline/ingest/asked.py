@@ -10,7 +10,6 @@ import pyarrow as pa
 from pipeline.core.days import end_of_day, start_of_day
 from pipeline.core.errors import MissingInputError
 from pipeline.core.settings import Settings
-from pipeline.ingest.judging import catalogue
 from pipeline.ingest.profiles.profile import Profile
 from pipeline.ingest.reading.spanning import files_of
 from pipeline.store.files import RawFile
@@ -40,7 +39,10 @@ class Asked:
         return cls(day, begin, end, horizon, begin - timedelta(days=max_late_days))
 
     def table(self) -> pa.Table:
-        return catalogue.asked_moments(self.begin, self.end, self.horizon, self.oldest)
+        """Returns the one row of `asked`: what a compiled question does not know until a day is asked for."""
+        moments = {"begin": self.begin, "end": self.end, "horizon": self.horizon, "oldest": self.oldest}
+        kind = pa.timestamp("us", "UTC")
+        return pa.table({n: pa.array([m], kind) for n, m in moments.items()})
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,7 @@ from pipeline.ingest.accounts import report_of
 from pipeline.ingest.day import Ingestion
 from pipeline.ingest.replay import Replay
 from pipeline.store.leases import leased
-from pipeline.store.partitions import Partitions, Record
-
-STAGE = "ingest"
+from pipeline.store.partitions import STAGE, Partitions, Record
 
 
 @dataclass(frozen=True)

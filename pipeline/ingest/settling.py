@@ -15,7 +15,6 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.core.artifacts import Artifact
 from pipeline.core.days import end_of_day, start_of_day
@@ -25,10 +24,11 @@ from pipeline.core.schema import EVENT
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.ingest import writing
-from pipeline.ingest.landing import STAGE
+from pipeline.ingest.reading.batches import Counted
+from pipeline.ingest.writing import stored_rows
 from pipeline.store.engine import Engine
 from pipeline.store.leases import leased
-from pipeline.store.partitions import Partitions, Record
+from pipeline.store.partitions import STAGE, Partitions, Record
 
 KEPT = ("routed.parquet", "quarantine.parquet", "catalogue.parquet")
 LATE_SCHEMA = writing.EVENT_SCHEMA.append(pa.field("source", pa.string()))
@@ -177,11 +177,11 @@ class Merge:
 
     def load(self, own: Artifact, late: Mapping[str, Artifact], begin: datetime, end: datetime) -> int:
         """Brings one day's rows into the engine; returns how many came late, those known already included."""
-        came = _Counter()
-        self.engine.load("own", _batches(own.file("events.parquet")), writing.EVENT_SCHEMA)
-        self.engine.load("routed", came.counted(_late_batches(late, begin, end)), LATE_SCHEMA)
+        came = Counted(_late_batches(late, begin, end))
+        self.engine.load("own", stored_rows(own.file("events.parquet")), writing.EVENT_SCHEMA)
+        self.engine.load("routed", came, LATE_SCHEMA)
         self.engine.keep("late", self._late)
-        return came.rows
+        return came.count
 
     def write(self, path: Path) -> dict[str, dict[str, int]]:
         """Writes the day's events; returns source day → type → late rows."""
@@ -197,26 +197,11 @@ def _ordered(own: ir.Table, late: ir.Table) -> ir.Table:
     return rows.order_by("event_time", "event_id", "late", "price").select(list(EVENT))
 
 
-class _Counter:
-    def __init__(self) -> None:
-        self.rows = 0
-
-    def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            self.rows += batch.num_rows
-            yield batch
-
-
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(writing.ROWS_A_GROUP)
-
-
 def _late_batches(late: Mapping[str, Artifact], begin: datetime, end: datetime) -> Iterator[pa.RecordBatch]:
     """Yields the rows of other days' files that lie within the day, each with the day of its file."""
     moment = pa.timestamp("us", "UTC")
     for day, artifact in late.items():
-        for batch in _batches(artifact.file("routed.parquet")):
+        for batch in stored_rows(artifact.file("routed.parquet")):
             times = batch.column("event_time")
             inside = pc.and_(pc.greater_equal(times, pa.scalar(begin, moment)), pc.less(times, pa.scalar(end, moment)))
             rows = batch.filter(inside)

@@ -12,9 +12,10 @@ from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.ingest.accounts import LANDED
 from pipeline.ingest.day import Ingestion
-from pipeline.ingest.landing import STAGE, Landed, Landing
+from pipeline.ingest.landing import Landed, Landing
 from pipeline.ingest.settling import Settled, Settling
 from pipeline.store.engine import open_engine
+from pipeline.store.partitions import STAGE
 
 MOST_FILES = 5
 AS_OF = " Marked as-of: what had landed stays as it was."

@@ -37,6 +37,12 @@ EVENT_SCHEMA, CATALOGUE_SCHEMA = arrow_schema(EVENT), arrow_schema(CATALOGUE)
 QUARANTINE_SCHEMA = arrow_schema(QUARANTINE)
 
 
+def stored_rows(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yields a file's rows, in order, in bounded memory."""
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(ROWS_A_GROUP, columns=columns)
+
+
 def write_rows(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
     """Writes batches as row groups of equal length, whatever the lengths they came in; returns the rows.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 import ibis
 import ibis.expr.types as ir
@@ -235,10 +234,3 @@ def beside_events(rows: ir.Table, profile: Profile) -> ir.Table:
 def _in_order(rows: ir.Table) -> ir.Table:
     kept = rows.select([rows[name].cast(kind).name(name) for name, kind in CATALOGUE.items()])
     return kept.order_by(["item_id", "valid_from"])
-
-
-def asked_moments(begin: datetime, end: datetime, horizon: datetime, oldest: datetime) -> pa.Table:
-    """Returns the one row of `asked`: what a compiled question does not know until a day is asked for."""
-    moments = {"begin": begin, "end": end, "horizon": horizon, "oldest": oldest}
-    kind = pa.timestamp("us", "UTC")
-    return pa.table({n: pa.array([m], kind) for n, m in moments.items()})

@@ -14,6 +14,7 @@ from pipeline.core.sections import Ingest
 from pipeline.ingest.judging import catalogue
 from pipeline.ingest.judging.canonical import canonical, event_id, raw_table
 from pipeline.ingest.judging.rules import CANDIDATES, OUTCOMES, PLACE, SAME, Given, Rule, rules_of
+from pipeline.ingest.judging.times import begun
 from pipeline.ingest.profiles.profile import Profile
 from pipeline.ingest.reading import batches
 from pipeline.store.engine import Engine
@@ -79,7 +80,7 @@ class Questions:
             return
         judged = self._judged_rows
         for begin, end in _parts(engine.answer(self._times[outcome])):
-            moments = (moment_of(ibis.literal(minute * MINUTE, "int64")) for minute in (begin, end))
+            moments = (moment_of(ibis.literal(micros, "int64")) for micros in (begin, end))
             inside = judged.event_time >= next(moments), judged.event_time < next(moments)
             engine.show("part", self._compiled(judged.filter(self._ended_as(judged, outcome), *inside)))
             yield from engine.ask(self._events)
@@ -146,12 +147,12 @@ def _places(rule: Rule) -> ir.Table:
 
 
 def _times(rows: ir.Table) -> ir.Table:
-    minutes = rows.select(minute=(rows.event_time.epoch_seconds() / 60).floor().cast("int64"))
+    minutes = rows.select(minute=begun(rows.event_time, MINUTE))
     return minutes.group_by("minute").agg(rows=minutes.count()).order_by("minute")
 
 
 def _parts(times: pa.Table) -> Iterator[tuple[int, int]]:
-    """Yields from which minute to which there are about `PART_ROWS` rows, given the rows of each minute."""
+    """Yields from when to when there are about `PART_ROWS` rows, given the rows of each minute."""
     begin, rows = None, 0
     for minute, count in zip(*(column.to_pylist() for column in times.columns), strict=True):
         if rows and rows + count > PART_ROWS:
@@ -159,7 +160,7 @@ def _parts(times: pa.Table) -> Iterator[tuple[int, int]]:
             begin, rows = None, 0
         begin, rows, last = minute if begin is None else begin, rows + count, minute
     if rows:
-        yield begin, last + 1
+        yield begin, last + MINUTE
 
 
 def _events(part: ir.Table) -> ir.Table:

@@ -18,7 +18,7 @@ from pipeline.core.schema import CATALOGUE, EVENT
 from pipeline.core.sections import Ingest
 from pipeline.ingest.judging.times import SECOND, offset_at
 from pipeline.ingest.profiles.profile import AccountPattern, Exclusion, Profile
-from pipeline.ingest.reading.batches import patterns, raw_columns
+from pipeline.ingest.reading.batches import raw_columns
 from pipeline.store.words import micros_of, moment_of
 
 Outcome = Literal["clean", "quarantined", "duplicate", "robot", "excluded", "routed"]
@@ -115,10 +115,10 @@ def _with_actor(rows: ir.Table) -> ir.Table:
 def _too_fast(free: ir.Table, given: Given) -> ir.Table:
     rows = _with_actor(free)
     acts = _acts(rows)
-    seconds = acts.event_time.epoch_seconds()
-    paces = acts.group_by("actor").agg(acts=acts.count(), first=seconds.min(), last=seconds.max())
-    span = ibis.greatest(paces["last"] - paces["first"], 1)
-    fast = paces.acts * 60 > given.limits.robot_events_per_minute * span
+    micros = micros_of(acts.event_time)
+    paces = acts.group_by("actor").agg(acts=acts.count(), first=micros.min(), last=micros.max())
+    span = ibis.greatest(paces["last"] - paces["first"], SECOND)
+    fast = paces.acts * 60 * SECOND > given.limits.robot_events_per_minute * span
     return rows.semi_join(paces.filter((paces.acts >= given.limits.robot_min_events) & fast), "actor")
 
 
@@ -162,7 +162,7 @@ def _wrong_zone(rows: ir.Table, given: Given) -> ir.BooleanValue:
 
 
 def _seen(rows: ir.Table, given: Given, kind: type) -> list[ir.BooleanValue]:
-    return [rows[f"seen_{n}"] for n, pattern in enumerate(patterns(given.profile)) if isinstance(pattern, kind)]
+    return [rows[f"seen_{n}"] for n, pattern in enumerate(given.profile.patterns) if isinstance(pattern, kind)]
 
 
 def _test_account(rows: ir.Table, given: Given) -> ir.BooleanValue:
@@ -330,7 +330,7 @@ def rules_of(profile: Profile) -> tuple[Rule, ...]:
     """
     excluded = [
         Rule(p.name, "excluded", f"{p.column} matches `{p.matches}`.", when=lambda t, _, n=n: t[f"seen_{n}"])
-        for n, p in enumerate(patterns(profile))
+        for n, p in enumerate(profile.patterns)
         if isinstance(p, Exclusion)
     ]
     unknown = (UNKNOWN_ITEM,) if profile.catalogue.files else ()

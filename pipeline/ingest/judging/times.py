@@ -21,17 +21,19 @@ import ibis
 import ibis.expr.types as ir
 
 from pipeline.core.errors import UsageError
-from pipeline.store.words import iso_micros, moment_of, said_micros
+from pipeline.store.words import iso_micros, micros_of, moment_of, said_micros
 
 if TYPE_CHECKING:
     from pipeline.ingest.profiles.profile import Times
 
 SECOND = 1_000_000
-LAST_SECOND = 253_402_300_799
-"""The last second of the year 9999."""
+LAST_SECOND = 253_370_764_799
+"""The last second of the year 9998."""
 NUMBER = r"^[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?\z"
 """Decimal digits; what engines take besides, such as `nan`, `1_000`, `0x1p3` or `1d`, is no number here."""
-_DATE, _CLOCK = "[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}", "([01][0-9]|2[0-3]):[0-5][0-9]"
+_YEAR = "([1-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
+"""1000 to 9998: a later year has days that no day follows."""
+_DATE, _CLOCK = f"{_YEAR}-[0-9]{{2}}-[0-9]{{2}}", "([01][0-9]|2[0-3]):[0-5][0-9]"
 _OFFSET = r"(Z|z|UTC|[+-](0[0-9]|1[0-8])(:?[0-5][0-9])?)"
 PLAIN_ISO = rf"^{_DATE}[ T]{_CLOCK}:[0-5][0-9](Z| UTC)?\z"
 ANY_ISO = rf"^{_DATE}([ T]{_CLOCK}(:[0-5][0-9](\.[0-9]{{1,9}})?)?( ?{_OFFSET})?)?\z"
@@ -54,7 +56,7 @@ class Directive:
 
 
 DIRECTIVES = {
-    "Y": Directive("[1-9][0-9]{3}", "yyyy"),
+    "Y": Directive(_YEAR, "yyyy"),
     "y": Directive("[0-9]{2}", "yy"),
     "m": Directive("(0?[1-9]|1[0-2])", "M", "(0[1-9]|1[0-2])", "MM"),
     "d": Directive("(0?[1-9]|[12][0-9]|3[01])", "d", "(0[1-9]|[12][0-9]|3[01])", "dd"),
@@ -171,6 +173,15 @@ def moment_from(wall: ir.IntegerValue, stated: ir.IntegerValue, zone: str) -> ir
 def moment(text: ir.StringValue, times: Times) -> ir.TimestampValue:
     """Returns a moment in UTC; null where the text is no time of the profile's format."""
     return moment_from(*clock(text, times), times.zone)
+
+
+def begun(moment: ir.TimestampValue, step: int) -> ir.IntegerValue:
+    """Returns when the step a moment lies in began, both in microseconds, the second since 1970.
+
+    In whole numbers alone: a fraction would be cut on one engine and rounded on the other.
+    """
+    micros = micros_of(moment)
+    return micros - (micros % step + step) % step
 
 
 def offset_at(micros: ir.IntegerValue, zone: str) -> ir.IntegerValue:

@@ -21,7 +21,8 @@ from pipeline.core.run import REPORT
 from pipeline.ingest import writing
 from pipeline.ingest.accounts import report_of, require_equation
 from pipeline.ingest.judging.rules import OUTCOMES
-from pipeline.ingest.people.traces import REFUSED, Person, batches
+from pipeline.ingest.people.traces import REFUSED, Person
+from pipeline.ingest.writing import stored_rows
 
 RULE = "erased"
 EVENTS, ROUTED, COUNTS = "events.parquet", "routed.parquet", "counts.json"
@@ -89,7 +90,7 @@ def _filtered(artifact: Artifact, person: Person, folder: Path, zone: ZoneInfo, 
     removed = Removed()
 
     def kept(name: str, note: Any) -> Iterator[pa.RecordBatch]:
-        for batch in batches(artifact.file(name)):
+        for batch in stored_rows(artifact.file(name)):
             gone = person.refused(batch) if name == REFUSED else person.rows(batch)
             note(batch.filter(gone))
             yield batch.filter(pc.invert(gone))
@@ -153,7 +154,7 @@ def late_events(stored: Collection[Artifact], person: Person) -> dict[str, str]:
     found: dict[str, str] = {}
     for artifact in stored:
         day = artifact.json(COUNTS)["day"]
-        for batch in batches(artifact.file(ROUTED)):
+        for batch in stored_rows(artifact.file(ROUTED)):
             for event_id in batch.filter(person.rows(batch)).column("event_id").to_pylist():
                 found[event_id] = min(day, found.get(event_id, day))
     return found
@@ -162,6 +163,6 @@ def late_events(stored: Collection[Artifact], person: Person) -> dict[str, str]:
 def own_events(artifact: Artifact, person: Person) -> set[str]:
     """Returns the ids of the person's events in one artifact."""
     found: set[str] = set()
-    for batch in batches(artifact.file(EVENTS)):
+    for batch in stored_rows(artifact.file(EVENTS)):
         found.update(batch.filter(person.rows(batch)).column("event_id").to_pylist())
     return found

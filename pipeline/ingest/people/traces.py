@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.core.artifacts import Artifact
 from pipeline.ingest.people.pseudonyms import PATTERN
-from pipeline.ingest.writing import ROWS_A_GROUP
+from pipeline.ingest.writing import stored_rows
 
 ROWS, REFUSED = ("events.parquet", "routed.parquet"), "quarantine.parquet"
 _PSEUDONYM = re.compile(PATTERN)
@@ -66,17 +64,11 @@ def _nobody_else(text: str, said: set[str], person: Person) -> bool:
     return row[person.user_column] is None if person.user_column in row else said <= person.sessions
 
 
-def batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yields a file's rows, in order, in bounded memory."""
-    with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(ROWS_A_GROUP, columns=columns)
-
-
 def sessions_of(artifact: Artifact, names: Iterable[str]) -> set[str]:
     """Returns the sessions a day's rows name together with this person."""
     wanted, found = pa.array(sorted(names), pa.string()), set()
     for name in ROWS:
-        for batch in batches(artifact.file(name), ["user_id", "session_id"]):
+        for batch in stored_rows(artifact.file(name), ["user_id", "session_id"]):
             seen = batch.filter(pc.is_in(batch.column("user_id"), wanted)).column("session_id")
             found.update(seen.drop_null().to_pylist())
     return found
@@ -88,7 +80,7 @@ def count(artifact: Artifact, person: Person) -> dict[str, int]:
     counts = {
         name.removesuffix(".parquet"): sum(
             pc.sum(mask(batch)).as_py() or 0
-            for batch in batches(artifact.file(name), ["row"] if name == REFUSED else ["user_id", "session_id"])
+            for batch in stored_rows(artifact.file(name), ["row"] if name == REFUSED else ["user_id", "session_id"])
         )
         for name, mask in files.items()
     }
@@ -98,7 +90,7 @@ def count(artifact: Artifact, person: Person) -> dict[str, int]:
 def key_id_of(artifact: Artifact) -> str | None:
     """Returns the id of the key an artifact's people are called by, `?` for one that states none; None for nobody."""
     for name in ROWS:
-        for batch in batches(artifact.file(name), ["user_id", "session_id"]):
+        for batch in stored_rows(artifact.file(name), ["user_id", "session_id"]):
             for column in batch.columns:
                 named = column.drop_null()
                 if len(named):

@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -23,7 +23,6 @@ import pyarrow.compute as pc
 from pipeline.core.errors import MissingInputError, UsageError
 from pipeline.core.settings import Settings
 from pipeline.ingest.asked import Asked
-from pipeline.ingest.judging import catalogue
 from pipeline.ingest.judging.canonical import text_of
 from pipeline.ingest.judging.questions import Questions
 from pipeline.ingest.judging.rules import Rule
@@ -32,6 +31,7 @@ from pipeline.ingest.people import pseudonyms as people
 from pipeline.ingest.profiles.profile import Profile
 from pipeline.ingest.reading import batches
 from pipeline.ingest.reading.rows import read_rows
+from pipeline.ingest.reading.spanning import rows_by_day
 from pipeline.store.engine import Engine, open_engine
 from pipeline.store.files import RawFile, find
 
@@ -76,8 +76,9 @@ class Sample:
         pseudonymise = people.pseudonymiser(secrets.token_hex(32))
         schema, found, read = batches.schema(self.profile), [], 0
         for batch in batches.read_batches([self.file], self.profile, pseudonymise):
+            # Torn rows come after good ones that follow them in the file, so what counts is how many of the first came.
             found.append(batch.filter(pc.less_equal(batch.column("place"), rows)))
-            read += batch.num_rows
+            read += found[-1].num_rows
             if read >= rows:
                 break
         self.engine.load("raw", found, schema)
@@ -94,7 +95,7 @@ class Sample:
         )
         self.asked = f"{days[0]}" if days[0] == days[-1] else f"{days[0]}..{days[-1]}"
         first, last = self._asked(days[0]), self._asked(days[-1])
-        asked = catalogue.asked_moments(first.begin, last.end, last.horizon, first.oldest)
+        asked = replace(last, begin=first.begin, oldest=first.oldest).table()
         self.engine.load("asked", asked.to_batches(), asked.schema)
         self.judged = self.questions.judge(self.engine)
 
@@ -122,12 +123,8 @@ class Sample:
     @cached_property
     def days(self) -> dict[date, int]:
         """Returns rows by day of the shop, in order."""
-        rows = self.engine.table("raw")
-        timed = rows.select(bucket=(self._moment(rows).epoch_seconds() / 900).floor().cast("int64")).drop_null("bucket")
-        found: Counter[date] = Counter()
-        for row in self.ask(timed.group_by("bucket").agg(rows=timed.count())):
-            found[datetime.fromtimestamp(row["bucket"] * 900, UTC).astimezone(self.zone).date()] += row["rows"]
-        return dict(sorted(found.items()))
+        found = rows_by_day(self.engine, self._moment(self.engine.table("raw")), self.zone)
+        return dict(sorted((day, rows) for day, rows in found.items() if day))
 
     def ask(self, question: ir.Table) -> list[dict[str, Any]]:
         return self.engine.answer(question).to_pylist()

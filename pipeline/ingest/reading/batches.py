@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline.core import artifacts
 from pipeline.ingest.people.pseudonyms import Pseudonymise
-from pipeline.ingest.profiles.profile import DESCRIBED, PEOPLE, AccountPattern, Column, Exclusion, Profile, TypeRule
+from pipeline.ingest.profiles.profile import DESCRIBED, PEOPLE, Column, Profile
 from pipeline.ingest.reading.ahead import ahead
 from pipeline.ingest.reading.rows import Rows, read_rows
 from pipeline.store.files import RawFile
@@ -25,16 +25,11 @@ ROWS_A_FILE = 1 << 40
 """More than a file can have."""
 
 
-def patterns(profile: Profile) -> tuple[TypeRule | Exclusion | AccountPattern, ...]:
-    """Returns the profile's patterns in the order of the `seen_n` columns."""
-    return profile.patterns
-
-
 def schema(profile: Profile) -> pa.Schema:
     """Returns the columns of every batch."""
     fields = {"place": pa.int64(), "file_number": pa.int32(), "byte_offset": pa.int64(), "torn": pa.string()}
     fields |= dict.fromkeys(PEOPLE, pa.string())
-    fields |= {f"seen_{n}": pa.bool_() for n in range(len(patterns(profile)))}
+    fields |= {f"seen_{n}": pa.bool_() for n in range(len(profile.patterns))}
     return pa.schema(fields | dict.fromkeys([*raw_columns(profile).values(), *replaced(profile)], pa.string()))
 
 
@@ -78,6 +73,18 @@ def in_order(files: Iterable[RawFile]) -> list[RawFile]:
     return sorted(files, key=lambda file: file.name)
 
 
+class Counted:
+    """Batches, and how many rows have passed."""
+
+    def __init__(self, rows: Iterable[pa.RecordBatch], count: int = 0) -> None:
+        self._rows, self.count = rows, count
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._rows:
+            self.count += batch.num_rows
+            yield batch
+
+
 def place_of(file_number: int, row_number: N) -> N:
     """Returns what tells a row of a day from all others, in the order of files and rows."""
     return row_number + file_number * ROWS_A_FILE
@@ -100,10 +107,10 @@ def _placed(rows: Rows, file_number: int) -> dict[str, pa.Array]:
 
 def _judged(rows: Rows, profile: Profile) -> dict[str, pa.Array]:
     """Matches patterns here, because some look into columns the engine never sees in the clear."""
-    asked = {rule.column for rule in patterns(profile)}
+    asked = {rule.column for rule in profile.patterns}
     coded = {name: _flat(rows.table.column(name)).dictionary_encode() for name in asked}
     found = {}
-    for n, rule in enumerate(patterns(profile)):
+    for n, rule in enumerate(profile.patterns):
         column = coded[rule.column]
         matched = pc.match_substring_regex(column.dictionary, rule.matches).take(column.indices)
         found[f"seen_{n}"] = pc.fill_null(matched, False)

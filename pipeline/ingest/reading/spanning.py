@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -16,14 +16,14 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import ibis
-import pyarrow as pa
+import ibis.expr.types as ir
 
 from pipeline.core.days import Days
 from pipeline.core.errors import DataError
 from pipeline.core.settings import Settings
 from pipeline.ingest.judging import catalogue
 from pipeline.ingest.judging.canonical import text_of
-from pipeline.ingest.judging.times import moment
+from pipeline.ingest.judging.times import SECOND, begun, moment
 from pipeline.ingest.people.pseudonyms import Pseudonymise
 from pipeline.ingest.profiles.profile import Profile
 from pipeline.ingest.reading import batches
@@ -31,7 +31,7 @@ from pipeline.store import files
 from pipeline.store.engine import Engine
 from pipeline.store.files import RawFile
 
-BUCKET_SECONDS = 900
+BUCKET = 900 * SECOND
 """Every zone's midnight is a multiple of it, so that buckets of rows add up to days."""
 
 
@@ -90,6 +90,16 @@ def _days_of(covers: str, window: Window, zone: str) -> list[date]:
     return [m.astimezone(ZoneInfo(zone)).date() for m in (window.begin, window.end - timedelta(seconds=1))]
 
 
+def rows_by_day(engine: Engine, time: ir.TimestampValue, zone: ZoneInfo) -> Counter[date | None]:
+    """Counts a table's rows by day of the zone, those without a time under None."""
+    buckets = begun(time, BUCKET).name("bucket").as_table()
+    found: Counter[date | None] = Counter()
+    for row in engine.answer(buckets.group_by("bucket").agg(rows=buckets.count())).to_pylist():
+        at = row["bucket"]
+        found[None if at is None else datetime.fromtimestamp(at // SECOND, UTC).astimezone(zone).date()] += row["rows"]
+    return found
+
+
 class Spanning:
     """What a run has read.
 
@@ -104,7 +114,7 @@ class Spanning:
         self._slots = count()
         self._items: list[str] | None = None
         self.item_rows: dict[str, int] = {}
-        self._passing = _Counted(())
+        self._passing = batches.Counted(())
 
     def load_events(self, found: Sequence[RawFile], window: Window) -> None:
         """Makes `raw`; for files of many days the table `asked` must hold the day's moments.
@@ -113,7 +123,7 @@ class Spanning:
         """
         schema = batches.schema(self.profile)
         if self.profile.events.file_covers == "day":
-            self._passing = _Counted(batches.read_batches(found, self.profile, self.pseudonymise))
+            self._passing = batches.Counted(batches.read_batches(found, self.profile, self.pseudonymise))
             self.engine.stream("raw", self._passing, schema)
             return
         asked_for = {f"{file.name} {file.digest}": file for file in batches.in_order(found)}
@@ -122,7 +132,7 @@ class Spanning:
         spans = [self._spanned(key, file, window) for key, file in asked_for.items()]
         if not spans:
             self.engine.load("raw", [], schema)
-            self._passing = _Counted(())
+            self._passing = batches.Counted(())
             return
         parts = (self._part(span, number, window) for number, span in enumerate(spans))
         self.engine.keep("raw", ibis.union(*parts))
@@ -166,20 +176,13 @@ class Spanning:
 
     def _read(self, file: RawFile, window: Window) -> SpannedFile:
         table, schema = f"spanned_{next(self._slots)}", batches.schema(self.profile)
-        rows = _Counted(batches.read_batches([file], self.profile, self.pseudonymise))
+        rows = batches.Counted(batches.read_batches([file], self.profile, self.pseudonymise))
         raw = self.engine.load("unspanned", rows, schema)
         time = moment(text_of(raw, self.profile.events.columns.event_time), self.profile.events.time)
         spanned = self.engine.keep(table, raw.mutate(spanned_time=time))
-        bucket = (spanned.spanned_time.epoch_seconds() / BUCKET_SECONDS).floor().cast("int64")
-        counted = self.engine.answer(spanned.group_by(bucket=bucket).agg(rows=spanned.count())).to_pylist()
+        days = rows_by_day(self.engine, spanned.spanned_time, self.shop_zone)
         self.engine.load("unspanned", [], schema)
-        days: dict[date, int] = {}
-        for row in counted:
-            if row["bucket"] is not None:
-                begun = datetime.fromtimestamp(row["bucket"] * BUCKET_SECONDS, UTC)
-                day = begun.astimezone(self.shop_zone).date()
-                days[day] = days.get(day, 0) + row["rows"]
-        timeless = sum(row["rows"] for row in counted if row["bucket"] is None)
+        timeless = days.pop(None, 0)
         return SpannedFile(file.name, table, rows.count, self._home(file, window, days), timeless, days)
 
     def _home(self, file: RawFile, window: Window, days: dict[date, int]) -> date | None:
@@ -210,21 +213,9 @@ class Spanning:
                     f"{span.name}: {span.due(window.day):,} of its {span.rows:,} rows belong to {window.day}, but "
                     f"{given.get(number, 0):,} were found; this is a defect, report it."
                 )
-        self._passing = _Counted((), sum(given.values()))
+        self._passing = batches.Counted((), sum(given.values()))
 
     def _let_go(self, span: SpannedFile) -> None:
         if span.table:
             self.engine.load(span.table, [], batches.schema(self.profile))
             span.table = ""
-
-
-class _Counted:
-    """Batches, and how many rows have passed."""
-
-    def __init__(self, rows: Iterable[pa.RecordBatch], count: int = 0) -> None:
-        self._rows, self.count = rows, count
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for batch in self._rows:
-            self.count += batch.num_rows
-            yield batch

@@ -6,7 +6,7 @@ from datetime import date, datetime
 import pytest
 
 from pipeline.core.days import Days, end_of_day, start_of_day
-from pipeline.ingest.judging import catalogue
+from pipeline.ingest.asked import Asked
 from pipeline.ingest.people import pseudonyms as people
 from pipeline.ingest.profiles.profile import load_profile
 from pipeline.ingest.reading.spanning import Spanning, files_of
@@ -45,7 +45,7 @@ class Reader:
     def skus(self, day: str, found: list[RawFile] | None = None) -> list[str]:
         """Returns the items of the day's rows; a torn row has none."""
         window = Window.of(day, self.zone)
-        asked = catalogue.asked_moments(window.begin, window.end, window.end, window.begin)
+        asked = Asked(window.day, window.begin, window.end, window.end, window.begin).table()
         self.engine.load("asked", asked.to_batches(), asked.schema)
         self.spanning.load_events(self.found(day) if found is None else found, window)
         rows = self.engine.answer(self.engine.table("raw").order_by("place"))
@@ -88,6 +88,21 @@ def test_a_file_of_all_days_is_read_once_and_every_row_of_it_accounted_for(sourc
     assert run.told("2026-01-04..2026-01-07") == [
         "all.csv: 7 rows = 4 of 2026-01-04..2026-01-07 + 1 of other days + 2 without a readable time"
     ]
+
+
+@pytest.mark.parametrize("time", ["9999-12-31 23:59:59", "9998-12-31 23:59:59.999999-18:00", "1000-01-01 00:00:00+18"])
+def test_a_row_at_the_end_of_the_calendar_ends_no_run(source, own_profile, reader, time: str) -> None:
+    own_profile('files: "{day}.csv"', ALL_DAYS)
+    source.write(row("2026-01-05T10:00:00Z", "a"), row(time, "b"), name="all.csv")
+    assert "a" in reader("Asia/Tokyo").skus("2026-01-05")
+
+
+def test_a_moment_belongs_to_its_day_to_the_microsecond(source, own_profile, reader) -> None:
+    own_profile('files: "{day}.csv"', ALL_DAYS)
+    times = ("1969-12-31T23:59:59.5Z", "2026-01-05T23:59:59.999999Z", "9998-03-05T23:59:59.999999Z")
+    source.write(*[row(time, f"i{n}") for n, time in enumerate(times)], name="all.csv")
+    run = reader()
+    assert [run.skus(time[:10]) for time in times] == [["i0"], ["i1"], ["i2"]]
 
 
 def test_rows_from_before_the_shop_do_not_move_the_first_day(source, own_profile, reader) -> None:
