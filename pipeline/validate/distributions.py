@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from pipeline.core.days import end_of_day, start_of_day
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.store.engine import Engine
+from pipeline.store.words import micros_of
 from pipeline.validate.bins import (
     BANDS,
     CATEGORIES,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 CUBE = "validate_cube"
 COLUMNS = ("event_type", "hour", *BANDS)
+HOUR = 3_600_000_000
+"""In microseconds."""
 
 Counts = dict[date, dict[Any, int]]
 Hours = tuple[dict[int, int], dict[int, int]]
@@ -72,8 +75,7 @@ def _cube(events: ir.Table) -> ir.Table:
 
 
 def _hour(events: ir.Table) -> ir.IntegerValue:
-    seconds = events.event_time.epoch_seconds() - events.begins.epoch_seconds()
-    return (seconds.cast("int64") // 3600).cast("int32")
+    return ((micros_of(events.event_time) - micros_of(events.begins)) // HOUR).cast("int32")
 
 
 def _visitors(engine: Engine, events: ir.Table) -> Counts:

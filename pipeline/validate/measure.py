@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core.artifacts import Artifact
 from pipeline.core.days import end_of_day, start_of_day
 from pipeline.store.engine import Engine
+from pipeline.store.words import micros_of
 from pipeline.validate import offences
-from pipeline.validate.distributions import clock_hours, distributions_of
+from pipeline.validate.distributions import HOUR, clock_hours, distributions_of
 from pipeline.validate.metrics import METRICS, TABLES
 from pipeline.validate.suite import Rule
 from pipeline.validate.summary import Summary
@@ -197,7 +198,7 @@ def _figures(engine: Engine, rows: ir.Table, rules: Sequence[Rule], table: str) 
             if rule.among:
                 aggregates[f"among_{number}"] = offences.spoken_of(rows, rule).sum()
     if table == "events":
-        aggregates["age_hours"] = (rows.as_of.max().epoch_seconds() - rows.event_time.max().epoch_seconds()) / 3600
+        aggregates["age_hours"] = (micros_of(rows.as_of.max()) - micros_of(rows.event_time.max())) / HOUR
     else:
         aggregates["true_share"] = rows.in_stock.ifelse(1, 0).mean(where=rows.in_stock.notnull())
     return {row["day"]: row for row in engine.answer(rows.group_by("day").aggregate(**aggregates)).to_pylist()}

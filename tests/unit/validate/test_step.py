@@ -214,6 +214,16 @@ def test_what_is_no_longer_kept_of_a_published_day_is_made_from_its_partition(se
     assert "warming up" not in step.run(settings, run).sentence
 
 
+def test_an_event_of_an_hour_s_last_moment_is_of_that_hour(settings: Settings) -> None:
+    day = "2024-03-01"
+    run = open_run(settings, day)
+    last = [at(day, f"{hour}:59:59") + timedelta(milliseconds=700) for hour in (11, 22, 23)]
+    ingest(run, day, [event("view", moment, "i1", price=2.0) for moment in last])
+    step.run(settings, run)
+    kept = run.artifact("validate").json("summaries.json")["days"][day]["hours"]
+    assert {hour: n for hour, n in enumerate(kept) if n} == {11: 1, 22: 1, 23: 1}
+
+
 def test_an_item_described_weeks_ago_is_known(settings: Settings) -> None:
     before = open_run(settings, "2024-01-01", "before")
     ingest(before, "2024-01-01", views("2024-01-01", 4))
