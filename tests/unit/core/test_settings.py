@@ -28,6 +28,7 @@ def test_set_beats_environment_beats_file_beats_defaults(tmp_path: Path, monkeyp
         ("shop.timezone=Europe/Londom", "shop.timezone is .* is no time zone; did you mean Europe/London"),
         ("shop.timezone=", r"shop.timezone is None; input should be a valid string"),
         ("train.epochs=many", "train.epochs is 'many'; input should be a valid integer"),
+        ("ingest.max_late_days=1000000", "max_late_days is 1000000; input should be less than or equal to 36500"),
         ("train.epochs=-1", "train.epochs is -1; input should be greater than or equal to 0"),
         ("train.epochs", "section.field=value"),
         ("epochs=3", "section.field=value"),
