@@ -28,7 +28,7 @@ from benchmarks.logs import Logs
 DAY = Logs.first
 LIMIT_MB = 2048
 """`engine.memory_mb` for the engine and as much again for reading, hashing and packing."""
-PANDAS_BYTES_A_ROW = 2500
+PANDAS_BYTES_A_ROW = 1000
 PACKAGES = ("duckdb", "pyarrow", "pandas", "numpy", "ibis-framework")
 
 
