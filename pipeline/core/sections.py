@@ -201,7 +201,13 @@ class Train(Section):
     uniform_negatives: int = Field(
         1024, ge=0, description="Negatives drawn evenly from the catalogue, beside in-batch ones."
     )
+    dropout: float = Field(0.2, ge=0, lt=1, description="Share of features left out of each step.")
+    blocks: int = Field(1, ge=0, le=8, description="Layers of causal self-attention over the history.")
+    heads: int = Field(2, ge=1, le=16, description="Differently weighted sums attention makes; they divide train.dim.")
     id_dropout: float = Field(0.1, ge=0, lt=1, description="Share of ids hidden, so new items live by content.")
+    start_moments: int = Field(
+        4, ge=0, description="Items met so many moments apart start near each other; 0 starts at random."
+    )
     title_share: float = Field(0.1, ge=0, le=1, description="Share asked for by title: teaches the text query.")
     next_visit_share: float = Field(0.5, ge=0, le=1, description="Share of targets told from earlier visits alone.")
     half_life_days: float = Field(90.0, ge=0, description="A target so much older counts half; 0 counts all alike.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.core.artifacts import write_beside
 from pipeline.core.errors import CorruptArtifactError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class TowerConfig:
         dim: length of query and item vectors.
         hidden_units: width of the hidden Dense layer of each tower.
         history_length: L, how many of the newest events a query carries.
-        history_heads: H, how many differently weighted sums of the history the query tower makes.
+        blocks: layers of causal self-attention over the history; 0 weighs its events as they stand.
+        heads: H, how many differently weighted sums attention makes; they divide `dim`.
         text_length: W, how many words and character n-grams of a text count.
         text_buckets: hash buckets for them; `content_dim` and buckets of the other fields likewise.
         category_levels: how many prefixes of the category path count, from the root.
@@ -32,7 +33,8 @@ class TowerConfig:
     dim: int = 64
     hidden_units: int = 128
     history_length: int = 30
-    history_heads: int = 4
+    blocks: int = 1
+    heads: int = 2
     text_length: int = 40
     text_buckets: int = 8192
     content_dim: int = 16

@@ -1,10 +1,16 @@
 """Both towers as functional tf_keras models, so that TF-MOT can prune and quantize their Dense layers.
 
-Only `hidden` and `output` are Dense; everything before them is table look-ups and weighted sums. What the Dense layers
-give is added to the plain sum of what was looked up, so that they learn what a mean of embeddings cannot say; then the
-vector is brought to unit length. Annotate those two for pruning or quantization, inside `layer_scope()`.
+A history is read in the items' own vectors: the query tower's item table holds what the item tower gives, and its
+answer is a weighted sum of them plus what a small head adds, so that queries and items live in one space and an item
+met for the first time is understood by its content (Hou et al. 2022, section 3). Which events count is decided by
+causal attention over items and event types (Vaswani et al. 2017, section 3.2; a learned number for every
+distance in place of positions, as Raffel et al. 2020, section 2.1). Everything else is table look-ups. The vector is
+brought to unit length.
 
-Shapes: B batch, L history length, W text length, C category levels, D dim, H heads.
+In training one pass over a window of events gives the query at every place (`Learner`); in serving only the newest
+place is computed. Annotate Dense layers for pruning or quantization inside `layer_scope()`.
+
+Shapes: B queries, W windows, S events of a window, L history length, T text length, C category levels, D dim, H heads.
 """
 
 from __future__ import annotations
@@ -18,49 +24,125 @@ from pipeline.model.config import TowerConfig
 from pipeline.model.keras import keras, tf
 
 layers = keras.layers
-DENSE_LAYERS = ("hidden", "output")
+NEVER = -1e4
+WORD_LENGTH = 1.0
+"""Of a word's vector at the start."""
+ASKED_WORDS = 6.0
+"""How much more the words of a query weigh than those of a title: else the history drowns them."""
 
 
 @keras.saving.register_keras_serializable("pipeline")
-class AttentionPooling(layers.Layer):
-    """Sums vectors with softmax weights, once a head; places whose id is 0 weigh nothing, no places give zeros."""
+class TextPooling(layers.Layer):
+    """Sums vectors with softmax weights; places whose id is 0 weigh nothing, no places give zeros."""
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """Takes values [B, L, D], logits [B, L, H] and ids [B, L]; returns [B, H * D]."""
-        values_BLD, logits_BLH, ids_BL = inputs
-        mask_BL1 = tf.cast(tf.not_equal(ids_BL, 0), values_BLD.dtype)[:, :, tf.newaxis]
-        weights_BLH = tf.nn.softmax(logits_BLH - (1.0 - mask_BL1) * 1e4, axis=1) * mask_BL1
-        pooled_BHD = tf.matmul(weights_BLH, values_BLD, transpose_a=True)
-        return tf.reshape(pooled_BHD, [-1, logits_BLH.shape[-1] * values_BLD.shape[-1]])
+        """Takes values [B, T, D], logits [B, T, 1] and ids [B, T]; returns [B, D]."""
+        values_BTD, logits_BT1, ids_BT = inputs
+        mask_BT1 = tf.cast(tf.not_equal(ids_BT, 0), values_BTD.dtype)[:, :, tf.newaxis]
+        weights_BT1 = tf.nn.softmax(logits_BT1 + (1.0 - mask_BT1) * NEVER, axis=1) * mask_BT1
+        return tf.reduce_sum(weights_BT1 * values_BTD, axis=1)
 
 
 @keras.saving.register_keras_serializable("pipeline")
-class HeadMean(layers.Layer):
-    """Averages the heads' sums."""
+class Attention(layers.Layer):
+    """Scaled dot-product attention in which no place sees what came after it, with a learned bias for every distance.
 
-    def __init__(self, heads: int, **given: Any) -> None:
+    Queries may be fewer than keys: they are then the newest places. Keys whose id is 0 are not seen; where nothing is,
+    the answer is zeros.
+    """
+
+    def __init__(self, heads: int, length: int, split_values: bool = True, **given: Any) -> None:
         super().__init__(**given)
-        self.heads = heads
+        self.heads, self.length, self.split_values = heads, length, split_values
 
-    def call(self, pooled: tf.Tensor) -> tf.Tensor:
-        """Takes [B, H * D], returns [B, D]."""
-        pooled_BHD = tf.reshape(pooled, [-1, self.heads, pooled.shape[-1] // self.heads])
-        return tf.reduce_mean(pooled_BHD, axis=1)
+    def build(self, shapes: Any) -> None:
+        self.bias_HL = self.add_weight(name="bias", shape=(self.heads, self.length), initializer="zeros")
+        super().build(shapes)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """Takes queries [B, Q, D], keys and values [B, S, D] and ids [B, S]; returns [B, Q, D].
+
+        Values are split between the heads, or summed whole by each and averaged.
+        """
+        queries_BQD, keys_BSD, values_BSD, ids_BS = inputs
+        asked, seen = _length(queries_BQD), _length(keys_BSD)
+        distance_QS = (tf.range(asked) + seen - asked)[:, tf.newaxis] - tf.range(seen)[tf.newaxis, :]
+        bias_HQS = tf.gather(self.bias_HL, tf.clip_by_value(distance_QS, 0, self.length - 1), axis=1)
+        open_BQS = tf.logical_and(distance_QS >= 0, tf.not_equal(ids_BS, 0)[:, tf.newaxis, :])
+        open_B1QS = tf.cast(open_BQS, values_BSD.dtype)[:, tf.newaxis]
+        scale = (queries_BQD.shape[-1] // self.heads) ** -0.5
+        logits_BHQS = tf.matmul(self._split(queries_BQD), self._split(keys_BSD), transpose_b=True) * scale + bias_HQS
+        weights_BHQS = tf.nn.softmax(logits_BHQS + (1.0 - open_B1QS) * NEVER) * open_B1QS
+        if not self.split_values:
+            return tf.matmul(tf.reduce_mean(weights_BHQS, axis=1), values_BSD)
+        answers_BHQD = tf.matmul(weights_BHQS, self._split(values_BSD))
+        return tf.reshape(tf.transpose(answers_BHQD, [0, 2, 1, 3]), tf.shape(queries_BQD))
+
+    def _split(self, vectors_BSD: tf.Tensor) -> tf.Tensor:
+        """Returns [B, H, S, D / H]."""
+        wide = vectors_BSD.shape[-1]
+        parted = tf.reshape(vectors_BSD, [-1, _length(vectors_BSD), self.heads, wide // self.heads])
+        return tf.transpose(parted, [0, 2, 1, 3])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "heads": self.heads}
+        own = {"heads": self.heads, "length": self.length, "split_values": self.split_values}
+        return {**super().get_config(), **own}
+
+
+def _length(vectors_BSD: tf.Tensor) -> Any:
+    return vectors_BSD.shape[1] or tf.shape(vectors_BSD)[1]
+
+
+class StepDropout(layers.Layer):
+    """Dropout whose mask hangs on the step alone: a training that goes on anywhere draws what it would have drawn.
+
+    Only `Towers.history` and `Towers.head` hold it, for they are what learns.
+    """
+
+    def __init__(self, rate: float, seed: int, step: tf.Variable, **given: Any) -> None:
+        super().__init__(**given)
+        self.rate, self.seed, self.step = rate, seed, step
+
+    def call(self, vectors: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        if not training or not self.rate:
+            return vectors
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
+        seeds = tf.stack([self.seed + replica * (1 << 32), tf.convert_to_tensor(self.step)])
+        kept = tf.random.stateless_uniform(tf.shape(vectors), seeds) >= self.rate
+        return tf.where(kept, vectors / (1.0 - self.rate), 0.0)
 
 
 @keras.saving.register_keras_serializable("pipeline")
-class PlaceBias(layers.Layer):
-    """Adds a learned number for every place and head: how much recency counts."""
+class FirstPart(layers.Layer):
+    """Keeps the first numbers of each vector."""
 
-    def build(self, shape: tf.TensorShape) -> None:
-        self.bias_LH = self.add_weight(name="bias", shape=shape[1:], initializer="zeros")
-        super().build(shape)
+    def __init__(self, width: int, **given: Any) -> None:
+        super().__init__(**given)
+        self.width = width
 
-    def call(self, logits_BLH: tf.Tensor) -> tf.Tensor:
-        return logits_BLH + self.bias_LH
+    def call(self, vectors_BF: tf.Tensor) -> tf.Tensor:
+        return vectors_BF[:, : self.width]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "width": self.width}
+
+
+@keras.saving.register_keras_serializable("pipeline")
+class Newest(layers.Layer):
+    """Keeps the last place."""
+
+    def call(self, vectors_BSD: tf.Tensor) -> tf.Tensor:
+        return vectors_BSD[:, -1:]
+
+
+@keras.saving.register_keras_serializable("pipeline")
+class WherePresent(layers.Layer):
+    """Zeros where a place holds no event."""
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """Takes vectors [B, S, D] and ids [B, S]."""
+        vectors_BSD, ids_BS = inputs
+        return vectors_BSD * tf.cast(tf.not_equal(ids_BS, 0), vectors_BSD.dtype)[:, :, tf.newaxis]
 
 
 @keras.saving.register_keras_serializable("pipeline")
@@ -71,86 +153,205 @@ class UnitLength(layers.Layer):
         return vectors_BD * tf.math.rsqrt(tf.reduce_sum(vectors_BD * vectors_BD, axis=-1, keepdims=True) + 1e-12)
 
 
-@dataclass(frozen=True)
-class Tables:
-    """Embeddings both towers look things up in; trained together, each tower keeps a copy when it is saved."""
-
-    item: layers.Layer
-    text: layers.Layer
-    text_weight: layers.Layer
-
-    @classmethod
-    def build(cls, config: TowerConfig) -> Tables:
-        return cls(
-            layers.Embedding(config.items + 1, config.dim, name="item_table"),
-            layers.Embedding(config.text_buckets + 1, config.dim, name="text_table"),
-            layers.Embedding(config.text_buckets + 1, 1, embeddings_initializer="zeros", name="text_weight_table"),
-        )
-
-    def pool_text(self, ids_BW: tf.Tensor, name: str) -> tf.Tensor:
-        return AttentionPooling(name=name)([self.text(ids_BW), self.text_weight(ids_BW), ids_BW])
-
-
 def layer_scope() -> AbstractContextManager[None]:
     """Returns the scope in which Keras can rebuild these layers from a configuration."""
-    known = (AttentionPooling, HeadMean, PlaceBias, UnitLength)
+    known = (TextPooling, Attention, FirstPart, Newest, WherePresent, UnitLength)
     return keras.utils.custom_object_scope({layer.__name__: layer for layer in known})
 
 
-def build_towers(config: TowerConfig) -> tuple[keras.Model, keras.Model]:
-    """Returns query and item tower that share the item and text tables, for training."""
-    tables = Tables.build(config)
-    return build_query_tower(config, tables), build_item_tower(config, tables)
+def dense_layers(tower: keras.Model) -> list[str]:
+    """Returns the names of the layers that can be pruned and quantized."""
+    return [layer.name for layer in tower.layers if isinstance(layer, layers.Dense)]
 
 
-def build_query_tower(config: TowerConfig, tables: Tables | None = None) -> keras.Model:
-    """Returns the model from `features.encode_queries` to float32 [B, dim] of unit length."""
-    tables = tables or Tables.build(config)
-    items_BL = keras.Input((config.history_length,), dtype="int32", name="history_items")
-    types_BL = keras.Input((config.history_length,), dtype="int32", name="history_types")
-    text_BW = keras.Input((config.text_length,), dtype="int32", name="query_text")
-    events_BLD = layers.Add(name="events")([tables.item(items_BL), _types(config.dim, "type_table")(types_BL)])
-    logits_BLH = PlaceBias(name="recency")(_salience(config, items_BL, types_BL))
-    history_BHD = AttentionPooling(name="history")([events_BLD, logits_BLH, items_BL])
-    text_BD = tables.pool_text(text_BW, "query_words")
-    plain_BD = layers.Add(name="plain_query")(
-        [HeadMean(config.history_heads, name="history_mean")(history_BHD), text_BD]
-    )
-    joined = layers.Concatenate(name="query_features")([history_BHD, text_BD])
-    return keras.Model([items_BL, types_BL, text_BW], _head(config, joined, plain_BD), name="query_tower")
+@dataclass(frozen=True)
+class Towers:
+    """One model in the forms it is used in; all share their weights but for the query tower's item table.
+
+    Attributes:
+        query: `features.encode_queries` to float32 [B, D]; its item table is filled from the item tower's answers.
+        item: `features.encode_items` to float32 [B, D].
+        history: what `query` makes of every place of a window: vectors [W, S, D], items and types [W, S] to features
+            [W, S, 2 D].
+        head: features [B, 2 D] and text [B, T] to float32 [B, D].
+    """
+
+    query: keras.Model
+    item: keras.Model
+    history: keras.Model
+    head: keras.Model
+
+    @property
+    def trainable(self) -> list[tf.Variable]:
+        """Returns every variable that learns, once each."""
+        variables = [v for model in (self.item, self.history, self.head) for v in model.trainable_variables]
+        return list({id(variable): variable for variable in variables}.values())
 
 
-def _salience(config: TowerConfig, items_BL: tf.Tensor, types_BL: tf.Tensor) -> tf.Tensor:
-    table = layers.Embedding(config.items + 1, config.history_heads, name="salience_table")
-    return layers.Add(name="salience")([table(items_BL), _types(config.history_heads, "type_salience_table")(types_BL)])
+def build_towers(config: TowerConfig, dropout: float = 0.0, step: tf.Variable | None = None) -> Towers:
+    """Returns the model in all its forms.
+
+    Args:
+        step: int64, the number of the step; what is dropped hangs on it.
+    """
+    words, drops = _Words(config), _Drops(dropout, step)
+    reading, head = _History(config, drops), _Head(config, drops)
+    vectors_WSD = keras.Input((None, config.dim), name="item_vectors")
+    items_WS, types_WS = _events(None)
+    features_WSF = reading(vectors_WSD, items_WS, types_WS, learning=True)
+    history = keras.Model([vectors_WSD, items_WS, types_WS], features_WSF, name="history")
+    features_BF, text_BT = keras.Input((2 * config.dim,), name="features"), _text(config, "query_text")
+    answer_BD = head(features_BF, words(text_BT, "query_words"), learning=True)
+    asking = keras.Model([features_BF, text_BT], answer_BD, name="head")
+    return Towers(_query_tower(config, words, reading, head), _item_tower(config, words), history, asking)
 
 
-def _types(dim: int, name: str) -> layers.Layer:
-    return layers.Embedding(len(EVENT_TYPES) + 1, dim, name=name)
+def build_query_tower(config: TowerConfig) -> keras.Model:
+    """Returns the model from `features.encode_queries` to float32 [B, D] of unit length."""
+    return _query_tower(config, _Words(config), _History(config, _Drops()), _Head(config, _Drops()))
 
 
-def build_item_tower(config: TowerConfig, tables: Tables | None = None) -> keras.Model:
-    """Returns the model from `features.encode_items` to float32 [B, dim] of unit length."""
-    tables = tables or Tables.build(config)
+def build_item_tower(config: TowerConfig) -> keras.Model:
+    """Returns the model from `features.encode_items` to float32 [B, D] of unit length."""
+    return _item_tower(config, _Words(config))
+
+
+def _query_tower(config: TowerConfig, words: _Words, reading: _History, head: _Head) -> keras.Model:
+    items_BL, types_BL = _events(config.history_length)
+    text_BT = _text(config, "query_text")
+    vectors_BLD = layers.Embedding(config.items + 1, config.dim, name="item_table")(items_BL)
+    features_B1F = reading(vectors_BLD, items_BL, types_BL, learning=False)
+    features_BF = layers.Reshape((2 * config.dim,), name="query_features")(features_B1F)
+    answer_BD = head(features_BF, words(text_BT, "query_words"), learning=False)
+    return keras.Model([items_BL, types_BL, text_BT], answer_BD, name="query_tower")
+
+
+def _item_tower(config: TowerConfig, words: _Words) -> keras.Model:
     item_B = keras.Input((), dtype="int32", name="item")
     category_BC = keras.Input((config.category_levels,), dtype="int32", name="category")
     brand_B = keras.Input((), dtype="int32", name="brand")
-    title_BW = keras.Input((config.text_length,), dtype="int32", name="title")
+    title_BT = _text(config, "title")
     price_B = keras.Input((), dtype="int32", name="price_band")
-    category_table = layers.Embedding(config.category_buckets + 1, config.content_dim, name="category_table")
-    brand_table = layers.Embedding(config.brand_buckets + 1, config.content_dim, name="brand_table")
-    price_table = layers.Embedding(len(config.price_edges) + 2, config.content_dim, name="price_table")
-    id_BD, title_BD = tables.item(item_B), tables.pool_text(title_BW, "title_words")
-    path = layers.Flatten(name="category_path")(category_table(category_BC))
-    parts = [id_BD, path, brand_table(brand_B), title_BD, price_table(price_B)]
-    joined = layers.Concatenate(name="item_features")(parts)
-    plain_BD = layers.Add(name="plain_item")([id_BD, title_BD])
-    inputs = [item_B, category_BC, brand_B, title_BW, price_B]
-    return keras.Model(inputs, _head(config, joined, plain_BD), name="item_tower")
+    id_BD = layers.Embedding(config.items + 1, config.dim, name="item_id_table")(item_B)
+    path = layers.Embedding(config.category_buckets + 1, config.content_dim, name="category_table")(category_BC)
+    brand = layers.Embedding(config.brand_buckets + 1, config.content_dim, name="brand_table")(brand_B)
+    price = layers.Embedding(len(config.price_edges) + 2, config.content_dim, name="price_table")(price_B)
+    title_BD = words(title_BT, "title_words")
+    content = [layers.Flatten(name="category_path")(path), brand, title_BD, price]
+    joined = layers.Concatenate(name="item_features")([id_BD, *content])
+    hidden = layers.Dense(config.hidden_units, activation="relu", name="item_hidden")(joined)
+    learnt_BD = layers.Dense(config.dim, kernel_initializer="zeros", name="item_output")(hidden)
+    whole_BD = UnitLength(name="unit_length")(layers.Add(name="item_sum")([id_BD, title_BD, learnt_BD]))
+    return keras.Model([item_B, category_BC, brand_B, title_BT, price_B], whole_BD, name="item_tower")
 
 
-def _head(config: TowerConfig, joined: tf.Tensor, plain_BD: tf.Tensor) -> tf.Tensor:
-    """Adds two Dense layers' answer to the plain sum, and brings it to unit length."""
-    hidden = layers.Dense(config.hidden_units, activation="relu", name="hidden")(joined)
-    learnt_BD = layers.Dense(config.dim, name="output")(hidden)
-    return UnitLength(name="unit_length")(layers.Add(name="sum")([learnt_BD, plain_BD]))
+def _events(length: int | None) -> list[Any]:
+    return [keras.Input((length,), dtype="int32", name=f"history_{name}") for name in ("items", "types")]
+
+
+def _text(config: TowerConfig, name: str) -> Any:
+    return keras.Input((config.text_length,), dtype="int32", name=name)
+
+
+class _Drops:
+    """Makes the dropout layers, each with a seed of its own; none where nothing is dropped."""
+
+    def __init__(self, rate: float = 0.0, step: tf.Variable | None = None) -> None:
+        self.rate, self.step, self.made = rate, step, 0
+
+    def __call__(self, vectors: tf.Tensor, learning: bool) -> tf.Tensor:
+        if not (learning and self.rate and self.step is not None):
+            return vectors
+        self.made += 1
+        return StepDropout(self.rate, self.made, self.step, name=f"dropout_{self.made}")(vectors)
+
+
+class _Words:
+    """Words and n-grams, which queries and titles share."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        start = keras.initializers.RandomNormal(stddev=WORD_LENGTH * config.dim**-0.5)
+        self.table = layers.Embedding(
+            config.text_buckets + 1, config.dim, embeddings_initializer=start, name="text_table"
+        )
+        self.weight = layers.Embedding(
+            config.text_buckets + 1, 1, embeddings_initializer="zeros", name="text_weight_table"
+        )
+
+    def __call__(self, ids_BT: tf.Tensor, name: str) -> tf.Tensor:
+        return TextPooling(name=name)([self.table(ids_BT), self.weight(ids_BT), ids_BT])
+
+
+class _History:
+    """From events to features: the sum of the items that count, beside what the newest place has come to mean."""
+
+    def __init__(self, config: TowerConfig, drops: _Drops) -> None:
+        dim, heads, length = config.dim, config.heads, config.history_length
+        self.types = layers.Embedding(len(EVENT_TYPES) + 1, dim, name="type_table")
+        self.scale = dim**0.5
+        self.blocks = [_Block(config, number, drops) for number in range(config.blocks)]
+        self.norm = layers.LayerNormalization(name="history_norm")
+        self.asks = layers.Dense(dim, name="history_query")
+        self.shows = layers.Dense(dim, name="history_key")
+        self.recall = Attention(heads, length, split_values=False, name="history")
+        self.drops = drops
+
+    def __call__(self, vectors_BSD: tf.Tensor, items_BS: tf.Tensor, types_BS: tf.Tensor, learning: bool) -> tf.Tensor:
+        vectors_BSD = self.drops(vectors_BSD, learning)
+        scaled = layers.Rescaling(self.scale, name="scaled_events")(vectors_BSD)
+        events_BSD = layers.Add(name="events")([scaled, self.types(types_BS)])
+        at_BQD, keys_BSD = events_BSD, self.norm(events_BSD)
+        for number, block in enumerate(self.blocks):
+            last = number == len(self.blocks) - 1
+            at_BQD = block(at_BQD, items_BS, learning, newest_only=last and not learning)
+        if not (learning or self.blocks):
+            at_BQD = Newest(name="newest")(at_BQD)
+        at_BQD = self.norm(at_BQD)
+        met_BQD = self.recall([self.asks(at_BQD), self.shows(keys_BSD), vectors_BSD, items_BS])
+        present_BQ = items_BS if learning else Newest(name="newest_item")(items_BS)
+        return WherePresent(name="features")([layers.Concatenate(name="met_and_meant")([met_BQD, at_BQD]), present_BQ])
+
+
+class _Block:
+    """One layer of self-attention and one of a hidden layer, each added to what came in (Xiong et al. 2020)."""
+
+    def __init__(self, config: TowerConfig, number: int, drops: _Drops) -> None:
+        dim, name = config.dim, f"block_{number}"
+        self.name = name
+        self.attended, self.thought = (layers.LayerNormalization(name=f"{name}_norm_{n}") for n in (1, 2))
+        self.asks, self.shows, self.tells = (
+            layers.Dense(dim, name=f"{name}_{what}") for what in ("query", "key", "value")
+        )
+        self.attention = Attention(config.heads, config.history_length, name=f"{name}_attention")
+        self.joins = layers.Dense(dim, kernel_initializer="zeros", name=f"{name}_join")
+        self.widens = layers.Dense(2 * dim, activation="relu", name=f"{name}_hidden")
+        self.narrows = layers.Dense(dim, kernel_initializer="zeros", name=f"{name}_output")
+        self.drops = drops
+
+    def __call__(self, events_BSD: tf.Tensor, ids_BS: tf.Tensor, learning: bool, newest_only: bool) -> tf.Tensor:
+        normed_BSD = self.attended(events_BSD)
+        keys, values = self.shows(normed_BSD), self.tells(normed_BSD)
+        if newest_only:
+            events_BSD = Newest(name=f"{self.name}_newest")(events_BSD)
+            normed_BSD = Newest(name=f"{self.name}_asking")(normed_BSD)
+        told = self.joins(self.attention([self.asks(normed_BSD), keys, values, ids_BS]))
+        events_BSD = layers.Add()([events_BSD, self.drops(told, learning)])
+        thought_BSD = self.narrows(self.widens(self.thought(events_BSD)))
+        return layers.Add()([events_BSD, self.drops(thought_BSD, learning)])
+
+
+class _Head:
+    """From features and words to the vector: items met plus words asked for, plus what two Dense layers add."""
+
+    def __init__(self, config: TowerConfig, drops: _Drops) -> None:
+        self.dim = config.dim
+        self.drops = drops
+        self.hidden = layers.Dense(config.hidden_units, activation="relu", name="hidden")
+        self.output = layers.Dense(config.dim, kernel_initializer="zeros", name="output")
+
+    def __call__(self, features_BF: tf.Tensor, words_BD: tf.Tensor, learning: bool) -> tf.Tensor:
+        met_BD = FirstPart(self.dim, name="met")(features_BF)
+        words_BD = layers.Rescaling(ASKED_WORDS, name="asked_words")(words_BD)
+        joined = layers.Concatenate(name="all_features")([self.drops(features_BF, learning), words_BD])
+        learnt_BD = self.output(self.hidden(joined))
+        return UnitLength(name="unit_length")(layers.Add(name="sum")([met_BD, words_BD, learnt_BD]))

@@ -81,9 +81,9 @@ def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) 
 
 
 def _sparsity(tower: Any) -> float:
-    from pipeline.model.towers import DENSE_LAYERS
+    from pipeline.model.towers import dense_layers
 
-    kernels = [tower.get_layer(name).kernel.numpy() for name in DENSE_LAYERS]
+    kernels = [tower.get_layer(name).kernel.numpy() for name in dense_layers(tower)]
     return float(sum((kernel == 0).sum() for kernel in kernels) / sum(kernel.size for kernel in kernels))
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.model.keras import keras, tf
-from pipeline.model.towers import DENSE_LAYERS
 
 BATCH = 256
 LEARNING_RATE = 5e-4
@@ -59,7 +58,8 @@ def _distance(teacher_BD: tf.Tensor, student_BD: tf.Tensor) -> tf.Tensor:
 
 def _freeze_tables(student: keras.Model) -> None:
     for layer in student.layers:
-        layer.trainable = any(name in layer.name for name in DENSE_LAYERS)
+        inner = getattr(layer, "layer", layer)
+        layer.trainable = isinstance(inner, keras.layers.Dense)
 
 
 def _batches(lessons: Lessons, seed: int) -> tf.data.Dataset:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow_model_optimization as tfmot
 
 from pipeline.model.keras import keras
-from pipeline.model.towers import DENSE_LAYERS, layer_scope
+from pipeline.model.towers import layer_scope
 from pipeline.optimize.distil import Lessons, learn
 
 PRUNE_EVERY_STEPS = 4
@@ -22,7 +22,7 @@ def prune(tower: keras.Model, lessons: Lessons, steps: int, sparsity: float, see
     schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, sparsity, 0, end, frequency=PRUNE_EVERY_STEPS)
 
     def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
-        wanted = layer.name in DENSE_LAYERS
+        wanted = isinstance(layer, keras.layers.Dense)
         return (
             tfmot.sparsity.keras.prune_low_magnitude(layer, schedule)
             if wanted
@@ -38,5 +38,5 @@ def prune(tower: keras.Model, lessons: Lessons, steps: int, sparsity: float, see
 
 def _copy_weights(tower: keras.Model, student: keras.Model) -> None:
     for mine, theirs in zip(tower.layers, student.layers, strict=True):
-        inner = theirs.layer if mine.name in DENSE_LAYERS else theirs
+        inner = theirs.layer if isinstance(mine, keras.layers.Dense) else theirs
         inner.set_weights(mine.get_weights())

@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow_model_optimization as tfmot
 
 from pipeline.model.keras import keras, tf
-from pipeline.model.towers import DENSE_LAYERS, layer_scope
+from pipeline.model.towers import dense_layers, layer_scope
 from pipeline.optimize.distil import Lessons, learn
 
 quantization = tfmot.quantization.keras
@@ -87,7 +87,7 @@ def quantize_aware(tower: keras.Model, lessons: Lessons, steps: int, seed: int) 
     """
 
     def annotate(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if layer.name not in DENSE_LAYERS:
+        if not isinstance(layer, keras.layers.Dense):
             return layer.from_config(layer.get_config())
         return quantization.quantize_annotate_layer(layer.from_config(layer.get_config()), KernelOnly())
 
@@ -103,7 +103,7 @@ def quantize_aware(tower: keras.Model, lessons: Lessons, steps: int, seed: int) 
 def _unwrapped(tower: keras.Model, student: keras.Model) -> keras.Model:
     plain = keras.models.clone_model(tower)
     plain.set_weights(tower.get_weights())
-    for name in DENSE_LAYERS:
+    for name in dense_layers(tower):
         trained = {w.name.rsplit("/")[-1]: w for w in student.get_layer(f"quant_{name}").trainable_weights}
         plain.get_layer(name).set_weights([trained["kernel:0"].numpy(), trained["bias:0"].numpy()])
     return plain

@@ -1,6 +1,7 @@
 """Training examples by batched gather from the flat arrays: every draw is a function of seed, epoch and step.
 
-Shapes: B batch, L history length, W text length, M uniform negatives, T targets.
+Shapes: B targets, b those of one replica, W windows of one replica, S events of a window, U items of one replica,
+M uniform negatives, T targets, N events, L history length, X text length.
 """
 
 from __future__ import annotations
@@ -10,55 +11,76 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.core.errors import DataError
 from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
 from pipeline.model.text import encode_texts
 from pipeline.train.prepared import Prepared
+from pipeline.train.windows import Windows
 
 ORDER, DRAWS = 0, 1
+WINDOWS_MULTIPLE, ITEMS_MULTIPLE = 64, 512
+"""Windows and items of a step are padded to multiples, so that few shapes are compiled."""
 Batch = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Turns places in the flat arrays into towers' inputs.
+    """Turns targets into what one step learns from.
+
+    A target is told by the history before its very moment (what is bought at once does not tell itself), or by the
+    text that found it; one with neither is left out.
 
     Attributes:
         places_T: int64, where each target stands in the flat arrays.
-        firsts_T: int64, where its sequence begins.
-        moments_T: int64, the first event of the target's very moment: what is bought at once does not tell itself.
-        visits_T: int64, where its visit begins: no longer pause between there and the target.
+        asked_T: int64, the last event before its moment; earlier_T: the last one before its visit. Where there is none
+            both are its own place.
+        alone_T: bool, no history came before.
         weights_T: float32, mean 1, how much each target counts.
-        title_n1W, text_QW: int32, encoded titles by item index, and searches.
+        title_n1X, text_QX: int32, encoded titles by item index, and searches.
     """
 
     prepared: Prepared
     config: TowerConfig
     settings: Train
+    replicas: int
+    windows: Windows
     places_T: np.ndarray
-    firsts_T: np.ndarray
-    moments_T: np.ndarray
-    visits_T: np.ndarray
+    queries_T: np.ndarray
+    asked_T: np.ndarray
+    earlier_T: np.ndarray
+    alone_T: np.ndarray
     weights_T: np.ndarray
-    title_n1W: np.ndarray
-    text_QW: np.ndarray
+    title_n1X: np.ndarray
+    text_QX: np.ndarray
 
     @classmethod
-    def build(cls, prepared: Prepared, config: TowerConfig, settings: Train, title_n1W: np.ndarray) -> Examples:
+    def build(
+        cls, prepared: Prepared, config: TowerConfig, settings: Train, title_n1X: np.ndarray, replicas: int = 1
+    ) -> Examples:
+        """Raises: DataError: no target has anything to be told by."""
         starts_N = _sequence_starts(prepared)
-        places_T = prepared.targets_T
+        moments_N = _run_starts(prepared, starts_N, 0)
+        told_T = (moments_N[prepared.targets_T] > starts_N[prepared.targets_T]) | (prepared.queries_T >= 0)
+        places_T, queries_T = prepared.targets_T[told_T], prepared.queries_T[told_T]
+        if not len(places_T):
+            raise DataError(
+                f"None of the {len(prepared.targets_T)} training targets has an event before it or a search that it "
+                "answers, so there is nothing to tell them by; prepare a longer window."
+            )
+        starts_T, moments_T = starts_N[places_T], moments_N[places_T]
+        visits_T = _run_starts(prepared, starts_N, settings.visit_pause_minutes * 60)[places_T]
+        alone_T = moments_T == starts_T
+        asked_T = np.where(alone_T, places_T, moments_T - 1)
+        windows = Windows.cut(asked_T, starts_T, config.history_length)
+        begins_T = windows.begins_W[windows.of(np.arange(len(places_T)))]
+        earlier_T = np.where(alone_T | (visits_T <= begins_T), asked_T, visits_T - 1)
+        weights_T = recency_weights(prepared.times_N[places_T], settings.half_life_days)
+        text_QX = encode_texts(prepared.queries, config.text_length, config.text_buckets)
         return cls(
-            prepared,
-            config,
-            settings,
-            places_T,
-            starts_N[places_T],
-            _run_starts(prepared, starts_N, 0)[places_T],
-            _run_starts(prepared, starts_N, settings.visit_pause_minutes * 60)[places_T],
-            _weights(prepared.times_N[places_T], settings.half_life_days),
-            title_n1W,
-            encode_texts(prepared.queries, config.text_length, config.text_buckets),
-        )
+            prepared, config, settings, replicas, windows, places_T, queries_T, asked_T, earlier_T, alone_T,
+            weights_T, title_n1X, text_QX,
+        )  # fmt: skip
 
     @property
     def steps(self) -> int:
@@ -67,67 +89,96 @@ class Examples:
 
     def order(self, epoch: int) -> np.ndarray:
         """Returns int64 [T], the order of this epoch's targets."""
-        return np.random.default_rng([self.settings.seed, ORDER, epoch]).permutation(len(self.places_T))
+        draw = np.random.default_rng([self.settings.seed, ORDER, epoch])
+        return self.windows.shuffled(draw, self.settings.batch_size)
 
     def batch(self, order_T: np.ndarray, epoch: int, step: int) -> Batch:
-        """Returns the inputs of one step.
+        """Returns the inputs of one step; those of the replicas lie end to end, each array of equal parts.
 
-        Returns: int32 `history_items`, `history_types` [B, L], `query_text` [B, W], `targets` [B] item indices,
-            `uniform` [M] item indices; float32 `weight` [B] with mean 1 over an epoch; bool `target_known` [B],
-            `uniform_known` [M]: false where the item tower sees an item as new.
+        Returns: int32 `items` [U], the items a replica needs, 0 first, and bool `known` [U], false where the item tower
+            sees an item as new; int32 `events`, `types` [W, S] (events are places in `items`, 0 padding);
+            int32 `rows`, `columns` [b], from which event a target is asked, bool `alone` [b]: its history is not shown;
+            int32 `query_text` [b, X]; int32 `targets` [b] and `uniform` [M], places in `items`; float32 `weight` [b]
+            with mean 1 over an epoch.
         """
         size, settings = self.settings.batch_size, self.settings
         draw = np.random.default_rng([settings.seed, DRAWS, epoch, step])
         chosen_B = order_T[np.arange(step * size, (step + 1) * size) % len(order_T)]
-        targets_B = self.prepared.items_N[self.places_T[chosen_B]].astype(np.int32)
-        items_BL, types_BL = self._history(self._ends(draw, chosen_B), self.firsts_T[chosen_B])
-        text_BW, alone_B = self._text(draw, chosen_B, targets_B)
-        items_BL[alone_B], types_BL[alone_B] = 0, 0
-        uniform_M = draw.integers(1, self.config.items + 1, settings.uniform_negatives, dtype=np.int32)
-        return {
-            "history_items": items_BL,
-            "history_types": types_BL,
-            "query_text": text_BW,
-            "targets": targets_B,
-            "weight": self.weights_T[chosen_B],
-            "uniform": uniform_M,
-            "target_known": self._known(draw, targets_B),
-            "uniform_known": self._known(draw, uniform_M),
-        }
+        earlier_B = draw.random(size) < settings.next_visit_share
+        asked_B = np.where(earlier_B, self.earlier_T[chosen_B], self.asked_T[chosen_B])
+        text_BX, alone_B = self._text(draw, chosen_B)
+        uniform_M = draw.integers(1, self.config.items + 1, settings.uniform_negatives)
+        known_n1 = self._known(draw)
+        windows_B = self.windows.of(chosen_B)
+        parts = np.split(np.arange(size), self.replicas)
+        uniform = np.split(uniform_M, self.replicas)
+        seen = [np.unique(windows_B[part], return_inverse=True) for part in parts]
+        wide = int(self.windows.kinds_W[np.unique(windows_B)].max())
+        rows = _padded(max(len(found) for found, _ in seen), WINDOWS_MULTIPLE)
+        made = []
+        for part, drawn_M, (windows_W, row_b) in zip(parts, uniform, seen, strict=True):
+            places_WS, inside_WS = self._places(windows_W, self.windows.sizes[wide], rows)
+            items_WS = np.where(inside_WS, self.prepared.items_N[places_WS], 0)
+            targets_b = self.prepared.items_N[self.places_T[chosen_B[part]]]
+            items_U, local = np.unique(np.concatenate([[0], items_WS.ravel(), targets_b, drawn_M]), return_inverse=True)
+            events, targets, negatives = np.split(local[1:], np.cumsum([items_WS.size, len(targets_b)]))
+            made.append({
+                "items": items_U,
+                "events": events.reshape(items_WS.shape),
+                "types": np.where(inside_WS, self.prepared.types_N[places_WS].astype(np.int32) + 1, 0),
+                "rows": row_b,
+                "columns": asked_B[part] - self.windows.begins_W[windows_B[part]],
+                "alone": alone_B[part],
+                "query_text": text_BX[part],
+                "targets": targets,
+                "uniform": negatives,
+                "weight": self.weights_T[chosen_B[part]],
+            })  # fmt: skip
+        return _end_to_end(made, known_n1)
 
-    def _ends(self, draw: np.random.Generator, chosen_B: np.ndarray) -> np.ndarray:
-        """Returns int64 [B], where histories end: before the target's moment, or before its visit."""
-        visits_B = self.visits_T[chosen_B]
-        returned_B = visits_B > self.firsts_T[chosen_B]
-        earlier_B = returned_B & (draw.random(len(chosen_B)) < self.settings.next_visit_share)
-        return np.where(earlier_B, visits_B, self.moments_T[chosen_B])
+    def _places(self, windows_W: np.ndarray, size: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns int64 places [W, S] and bool [W, S], whether the window reaches so far."""
+        begins_W, lengths_W = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+        begins_W[: len(windows_W)] = self.windows.begins_W[windows_W]
+        lengths_W[: len(windows_W)] = self.windows.lengths_W[windows_W]
+        inside_WS = np.arange(size) < lengths_W[:, np.newaxis]
+        return np.where(inside_WS, begins_W[:, np.newaxis] + np.arange(size), 0), inside_WS
 
-    def _history(self, ends_B: np.ndarray, firsts_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        places_BL = ends_B[:, np.newaxis] + np.arange(-self.config.history_length, 0)
-        inside_BL = places_BL >= firsts_B[:, np.newaxis]
-        places_BL = np.where(inside_BL, places_BL, 0)
-        items_BL = np.where(inside_BL, self.prepared.items_N[places_BL], 0).astype(np.int32)
-        return items_BL, np.where(inside_BL, self.prepared.types_N[places_BL].astype(np.int32) + 1, 0)
-
-    def _text(self, draw: np.random.Generator, chosen_B: np.ndarray, targets_B: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _text(self, draw: np.random.Generator, chosen_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gives targets of a search their query, a share of the others their title; most of them without history."""
-        query_B = self.prepared.queries_T[chosen_B]
+        query_B = self.queries_T[chosen_B]
         searched_B = query_B >= 0
         titled_B = ~searched_B & (draw.random(len(chosen_B)) < self.settings.title_share)
-        text_BW = np.zeros((len(chosen_B), self.config.text_length), np.int32)
-        text_BW[searched_B] = self.text_QW[query_B[searched_B]]
-        titles = self.title_n1W[targets_B[titled_B]]
+        text_BX = np.zeros((len(chosen_B), self.config.text_length), np.int32)
+        text_BX[searched_B] = self.text_QX[query_B[searched_B]]
+        titles = self.title_n1X[self.prepared.items_N[self.places_T[chosen_B[titled_B]]]]
         kept = draw.random(titles.shape) < draw.uniform(0.3, 1.0, (len(titles), 1))
-        text_BW[titled_B] = np.where(kept, titles, 0)
-        return text_BW, titled_B | (searched_B & (draw.random(len(chosen_B)) < 0.5))
+        text_BX[titled_B] = np.where(kept, titles, 0)
+        return text_BX, self.alone_T[chosen_B] | titled_B | (searched_B & (draw.random(len(chosen_B)) < 0.5))
 
-    def _known(self, draw: np.random.Generator, items: np.ndarray) -> np.ndarray:
-        """Hides some ids, so that the tower learns to place an item by its content; unsold items always."""
-        seen = self.prepared.probability_n1[items] > 0
-        return seen & (draw.random(len(items)) >= self.settings.id_dropout)
+    def _known(self, draw: np.random.Generator) -> np.ndarray:
+        """Returns bool [n + 1]. Some ids are hidden, so that the tower learns to place an item by its content; of items
+        that were no target always."""
+        sold_n1 = self.prepared.probability_n1 > 0
+        return sold_n1 & (draw.random(len(sold_n1)) >= self.settings.id_dropout)
 
 
-def _weights(times_T: np.ndarray, half_life_days: float) -> np.ndarray:
+def _end_to_end(parts: list[dict[str, np.ndarray]], known_n1: np.ndarray) -> Batch:
+    """Lays the replicas' arrays end to end, their items padded to one length."""
+    length = _padded(max(len(part["items"]) for part in parts), ITEMS_MULTIPLE)
+    for part in parts:
+        part["items"] = np.pad(part["items"], (0, length - len(part["items"])))
+    batch = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    kept = {"weight": np.float32, "alone": np.bool_}
+    cast = {name: values.astype(kept.get(name, np.int32)) for name, values in batch.items()}
+    return cast | {"known": known_n1[cast["items"]]}
+
+
+def _padded(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
+
+
+def recency_weights(times_T: np.ndarray, half_life_days: float) -> np.ndarray:
     """Returns float32 [T], mean 1: a target one half-life older counts half as much."""
     if not half_life_days:
         return np.ones(len(times_T), np.float32)

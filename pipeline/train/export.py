@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +28,30 @@ def known_inputs(inputs: Mapping[str, np.ndarray], probability_n1: np.ndarray) -
 
 def ranker_of(trainer: Trainer, prepared: Prepared) -> VectorRanker:
     """Returns exact retrieval with the weights as they are now."""
-    vectors_nD = trainer.item_vectors(known_inputs(trainer.item_inputs, prepared.probability_n1))[1:]
+    vectors_n1D = trainer.item_vectors(known_inputs(trainer.item_inputs, prepared.probability_n1))
+    trainer.read_histories_with(vectors_n1D)
     ids = [item.item_id for item in prepared.items]
     index = {item.item_id: item.index for item in prepared.items}
-    return VectorRanker(ids, vectors_nD, lambda qs: trainer.query_vectors(encode_queries(trainer.config, index, qs)))
+    encode = partial(encode_queries, trainer.config, index)
+    return VectorRanker(ids, vectors_n1D[1:], lambda queries: trainer.query_vectors(encode(queries)))
 
 
 def save_towers(out: Path, trainer: Trainer, prepared: Prepared) -> None:
     """Writes configuration, weights and item vectors; leaves the trainer's item table changed.
 
-    Both towers share the item table while they learn. In the item tower's copy the rows of items that were no target
-    become row 0, the new item's, so that whoever encodes them by index gets the same vector as here.
+    The rows of items that were no target become row 0, the new item's, so that whoever encodes them by index gets the
+    same vector as here. The query tower reads histories in these vectors.
     """
     trainer.config.save(out / "towers.json")
-    trainer.query_tower.save_weights(str(out / "query_tower.weights.h5"))
-    table = trainer.item_tower.get_layer("item_table").embeddings
+    table = trainer.towers.item.get_layer("item_id_table").embeddings
     rows = table.numpy()
     rows[1:][prepared.probability_n1[1:] == 0] = rows[0]
     table.assign(rows)
-    trainer.item_tower.save_weights(str(out / "item_tower.weights.h5"))
+    trainer.towers.item.save_weights(str(out / "item_tower.weights.h5"))
     vectors_nD = trainer.item_vectors(trainer.item_inputs)
     vectors_nD[0] = 0.0
+    trainer.read_histories_with(vectors_nD)
+    trainer.towers.query.save_weights(str(out / "query_tower.weights.h5"))
     np.save(out / "item_vectors.npy", vectors_nD)
 
 

@@ -17,11 +17,12 @@ from pipeline.model.config import TowerConfig
 from pipeline.model.features import Item, encode_items
 from pipeline.train.checkpoint import Checkpoints, Position
 from pipeline.train.curves import draw_curves
-from pipeline.train.examples import Examples
+from pipeline.train.examples import Examples, recency_weights
 from pipeline.train.export import MODEL, figure, ranker_of, save_figures, save_towers
 from pipeline.train.fit import Fit
 from pipeline.train.prepared import Prepared
 from pipeline.train.replicas import mirrored_strategy
+from pipeline.train.start import start_vectors
 from pipeline.train.trainer import Trainer
 from pipeline.train.validation import Validation
 
@@ -74,6 +75,8 @@ def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
         items=len(prepared.items),
         dim=settings.train.dim,
         hidden_units=settings.train.hidden_units,
+        blocks=settings.train.blocks,
+        heads=settings.train.heads,
         history_length=settings.prepare.history_length,
         text_buckets=settings.train.text_buckets,
         price_edges=tuple(edges.tolist()),
@@ -83,10 +86,19 @@ def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
 def prepare_training(settings: Settings, prepared: Prepared, config: TowerConfig) -> tuple[Trainer, Examples]:
     """Builds towers on every replica, and the examples they learn from."""
     inputs = encode_items(config, [Item(0, ""), *prepared.items])
-    examples = Examples.build(prepared, config, settings.train, inputs["title"])
     strategy = mirrored_strategy(settings.train)
+    examples = Examples.build(prepared, config, settings.train, inputs["title"], strategy.num_replicas_in_sync)
     steps = examples.steps * settings.train.epochs
-    return Trainer(config, settings.train, inputs, prepared.probability_n1, steps, strategy), examples
+    start_n1D = _start(settings, prepared, config)
+    return Trainer(config, settings.train, inputs, prepared.probability_n1, steps, strategy, start_n1D), examples
+
+
+def _start(settings: Settings, prepared: Prepared, config: TowerConfig) -> np.ndarray | None:
+    wanted = settings.train
+    if not wanted.start_moments:
+        return None
+    weights_N = recency_weights(prepared.times_N, wanted.half_life_days)
+    return start_vectors(prepared, config.dim, wanted.start_moments, weights_N)
 
 
 def _baselines(artifact: Artifact) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Trainer:
         item_inputs: arrays from `features.encode_items` with a row for padding in front.
         probability_n1: share of training targets by item index.
         steps: of the whole training, for the learning rate's schedule.
+        start_n1D: what is added to the random vectors the items start with.
     """
 
     def __init__(
@@ -41,21 +42,26 @@ class Trainer:
         probability_n1: np.ndarray,
         steps: int,
         strategy: Any,
+        start_n1D: np.ndarray | None = None,
     ) -> None:
         self.config, self.settings, self.steps, self.strategy = config, settings, steps, strategy
         self.item_inputs = item_inputs
         keras.utils.set_random_seed(settings.seed)
         with strategy.scope():
-            self.query_tower, self.item_tower = build_towers(config)
+            self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+            self.towers = build_towers(config, settings.dropout, self._step)
+            if start_n1D is not None:
+                self.towers.item.get_layer("item_id_table").embeddings.assign_add(start_n1D)
             self.optimizer = keras.optimizers.Adam(settings.learning_rate, global_clipnorm=None)
-            self.weights = _unique([*self.query_tower.trainable_variables, *self.item_tower.trainable_variables])
+            self.weights = self.towers.trainable
             self.optimizer.build(self.weights)
         self._content = {name: tf.constant(values) for name, values in item_inputs.items()}
         self._probability_n1 = tf.constant(probability_n1, tf.float32)
-        self._run = tf.function(lambda parts: strategy.run(self._replica_step, (parts,)))
+        self._run = tf.function(lambda parts: strategy.run(self._replica_step, (parts,)), reduce_retracing=True)
 
     def step(self, batch: Batch, number: int) -> tf.Tensor:
         """Learns from one batch and returns its mean loss, not yet waited for."""
+        self._step.assign(number)
         self.optimizer.learning_rate.assign(self.learning_rate(number))
         losses = self._run(self._distribute(batch))
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
@@ -110,12 +116,13 @@ class Trainer:
 
     def _loss(self, part: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns this replica's share of the mean loss; every replica's candidates are negatives for all."""
-        queries_bD = self.query_tower([part["history_items"], part["history_types"], part["query_text"]], training=True)
-        items = tf.concat([part["targets"], part["uniform"]], 0)
-        known = tf.concat([part["target_known"], part["uniform_known"]], 0)
-        vectors_D = self._vectors(items, known)
-        own = tf.shape(part["targets"])[0]
-        candidates_CD, items_C = self._gather(vectors_D[:own], vectors_D[own:]), self._gather(items[:own], items[own:])
+        vectors_UD = self._vectors(part["items"], part["known"])
+        queries_bD = self._queries(part, vectors_UD)
+        drawn = part["targets"], part["uniform"]
+        candidates_CD = self._gather(*(tf.gather(vectors_UD, places) for places in drawn))
+        items_C = self._gather(*(tf.gather(part["items"], places) for places in drawn))
+        targets_b = tf.gather(part["items"], part["targets"])
+        own = tf.shape(targets_b)[0]
         context = tf.distribute.get_replica_context()
         place_b = tf.cast(context.replica_id_in_sync_group, tf.int32) * own + tf.range(own)
         size = self.settings.batch_size
@@ -123,7 +130,7 @@ class Trainer:
             tf.gather(self._probability_n1, items_C), size, self.settings.uniform_negatives, self.config.items
         )
         losses_b = sampled_softmax(
-            queries_bD, candidates_CD, part["targets"], items_C, place_b, draws_C, self.settings.temperature
+            queries_bD, candidates_CD, targets_b, items_C, place_b, draws_C, self.settings.temperature
         )
         return tf.reduce_sum(losses_b * part["weight"]) / size
 
@@ -136,15 +143,26 @@ class Trainer:
     def _vectors(self, items: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
         inputs = {name: tf.gather(values, items) for name, values in self._content.items()}
         inputs["item"] = tf.where(known, items, 0)
-        return self.item_tower([inputs[spec.name] for spec in self.item_tower.inputs], training=True)
+        return self.towers.item([inputs[spec.name] for spec in self.towers.item.inputs], training=True)
+
+    def _queries(self, part: Mapping[str, tf.Tensor], vectors_UD: tf.Tensor) -> tf.Tensor:
+        histories = [tf.gather(vectors_UD, part["events"]), part["events"], part["types"]]
+        features_WSF = self.towers.history(histories, training=True)
+        features_bF = tf.gather_nd(features_WSF, tf.stack([part["rows"], part["columns"]], 1))
+        features_bF = tf.where(part["alone"][:, tf.newaxis], 0.0, features_bF)
+        return self.towers.head([features_bF, part["query_text"]], training=True)
+
+    def read_histories_with(self, vectors_n1D: np.ndarray) -> None:
+        """Fills the query tower's item table, float32 [n + 1, D]; it is no part of what learns."""
+        self.towers.query.get_layer("item_table").embeddings.assign(vectors_n1D)
 
     def item_vectors(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns float32 [items, D]."""
-        return self._in_blocks(self.item_tower, inputs)
+        return self._in_blocks(self.towers.item, inputs)
 
     def query_vectors(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns float32 [queries, D]."""
-        return self._in_blocks(self.query_tower, inputs)
+        return self._in_blocks(self.towers.query, inputs)
 
     def _in_blocks(self, tower: Any, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         rows = len(next(iter(inputs.values())))

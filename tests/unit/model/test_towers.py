@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,12 @@ from pipeline.model.config import TowerConfig
 from pipeline.model.features import Item, Query, encode_items, encode_queries
 from pipeline.model.keras import keras, tf
 from pipeline.model.towers import (
-    DENSE_LAYERS,
-    AttentionPooling,
-    HeadMean,
+    Attention,
+    TextPooling,
     build_item_tower,
     build_query_tower,
     build_towers,
+    dense_layers,
     layer_scope,
 )
 
@@ -32,8 +33,8 @@ def query_inputs() -> dict[str, np.ndarray]:
 
 
 def test_both_towers_give_vectors_of_unit_length() -> None:
-    query_tower, item_tower = build_towers(CONFIG)
-    for vectors, rows in ((query_tower(query_inputs()), 3), (item_tower(encode_items(CONFIG, ITEMS)), 2)):
+    towers = build_towers(CONFIG)
+    for vectors, rows in ((towers.query(query_inputs()), 3), (towers.item(encode_items(CONFIG, ITEMS)), 2)):
         assert vectors.shape == (rows, 8)
         assert vectors.dtype == tf.float32
         assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(rows), abs=1e-5)
@@ -43,14 +44,12 @@ def test_pooling_weighs_by_softmax_and_skips_padding() -> None:
     # Logits 0 and ln 3 give weights .25 and .75; the first place is padding. .25 * [4, 0] + .75 * [0, 8] = [1, 6].
     values = np.array([[[9, 9], [4, 0], [0, 8]]], np.float32)
     logits = np.array([[[5.0], [0.0], [np.log(3)]]], np.float32)
-    pooled = AttentionPooling()([values, logits, np.array([[0, 1, 2]])])
+    pooled = TextPooling()([values, logits, np.array([[0, 1, 2]])])
     assert pooled.numpy()[0] == pytest.approx([1.0, 6.0])
 
 
 def test_pooling_nothing_gives_zeros() -> None:
-    pooled = AttentionPooling()(
-        [np.ones((1, 2, 3), np.float32), np.ones((1, 2, 1), np.float32), np.zeros((1, 2), np.int32)]
-    )
+    pooled = TextPooling()([np.ones((1, 2, 3), np.float32), np.ones((1, 2, 1), np.float32), np.zeros((1, 2), np.int32)])
     assert pooled.numpy().tolist() == [[0.0, 0.0, 0.0]]
 
 
@@ -61,18 +60,70 @@ def test_a_vector_does_not_depend_on_padding() -> None:
     assert alone[0] == pytest.approx(together[1], abs=1e-6)
 
 
-def test_towers_trained_together_share_item_and_text_tables() -> None:
-    query_tower, item_tower = build_towers(CONFIG)
-    for name in ("item_table", "text_table", "text_weight_table"):
-        assert query_tower.get_layer(name) is item_tower.get_layer(name)
+def attend(heads: int, split_values: bool, queries: list, ids: list, bias: list | None = None) -> np.ndarray:
+    keys, values = np.array([[[1, 0], [0, 1], [1, 1]]], np.float32), np.array([[[4, 0], [0, 8], [2, 2]]], np.float32)
+    layer = Attention(heads, 3, split_values)
+    given = [np.array([queries], np.float32), keys, values, np.array([ids])]
+    layer(given)
+    layer.set_weights([np.array(bias or np.zeros((heads, 3)), np.float32)])
+    return layer(given).numpy()[0]
+
+
+def test_attention_sees_nothing_that_came_later_and_no_padding() -> None:
+    # All logits 0: each place averages what is open to it. The first place is padding in the second case.
+    zeros = [[0, 0]] * 3
+    assert attend(1, False, zeros, [7, 8, 9]) == pytest.approx(np.array([[4, 0], [2, 4], [2, 10 / 3]]), abs=1e-5)
+    assert attend(1, False, zeros, [0, 8, 9]) == pytest.approx(np.array([[0, 0], [0, 8], [1, 5]]), abs=1e-5)
+
+
+def test_attention_weighs_by_scaled_products_and_distance() -> None:
+    # The newest asks (ln 3 * sqrt 2, 0): products with the keys are ln 3, 0 and ln 3, so weights 3, 1, 3.
+    asked = [[np.log(3) * np.sqrt(2), 0]]
+    assert attend(1, False, asked, [7, 8, 9])[0] == pytest.approx(np.array([18, 14]) / 7, abs=1e-5)
+    # A distance of two adds ln 5 for the oldest: weights 15, 1, 3.
+    far = attend(1, False, asked, [7, 8, 9], [[0, 0, np.log(5)]])
+    assert far[0] == pytest.approx(np.array([66, 14]) / 19, abs=1e-5)
+
+
+def test_heads_split_the_values_or_average_whole_ones() -> None:
+    # Head one asks for nothing (mean 2, 10/3), head two by the second number: products 0, ln 3, ln 3 weigh 1, 3, 3.
+    asked = [[0, np.log(3)]]
+    assert attend(2, True, asked, [7, 8, 9])[0] == pytest.approx([2, 30 / 7], abs=1e-5)
+    means = (np.array([2, 10 / 3]) + np.array([10, 30]) / 7) / 2
+    assert attend(2, False, asked, [7, 8, 9])[0] == pytest.approx(means, abs=1e-5)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_what_learns_and_what_serves_give_the_same_vector(blocks: int) -> None:
+    towers = build_towers(replace(CONFIG, blocks=blocks))
+    for model in (towers.history, towers.head):
+        model.set_weights([np.random.default_rng(3).normal(size=w.shape) for w in model.get_weights()])
+    table = np.random.default_rng(4).normal(size=(10, 8)).astype(np.float32)
+    towers.query.get_layer("item_table").set_weights([table])
+    given = query_inputs()
+    items, types = given["history_items"], given["history_types"]
+    window = np.concatenate([items, items[:, :1] * 0], axis=1), np.concatenate([types, types[:, :1] * 0], axis=1)
+    features = towers.history([table[window[0]], *window])[:, CONFIG.history_length - 1]
+    answers = towers.head([features, given["query_text"]])
+    assert answers.numpy() == pytest.approx(towers.query(given).numpy(), abs=1e-5)
+
+
+def test_what_is_dropped_hangs_on_the_step_alone() -> None:
+    step = tf.Variable(3, dtype=tf.int64)
+    towers = build_towers(CONFIG, 0.5, step)
+    given = [np.ones((2, 4, 8), np.float32), np.ones((2, 4), np.int32), np.ones((2, 4), np.int32)]
+    first, again = (towers.history(given, training=True).numpy() for _ in range(2))
+    step.assign(4)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, towers.history(given, training=True).numpy())
+    assert "dropout" not in " ".join(layer.name for layer in towers.query.layers)
 
 
 def test_saved_weights_fit_a_tower_built_alone(tmp_path: Path) -> None:
-    for trained, alone, inputs in zip(
-        build_towers(CONFIG),
-        (build_query_tower(CONFIG), build_item_tower(CONFIG)),
-        (query_inputs(), encode_items(CONFIG, ITEMS)),
-        strict=True,
+    towers = build_towers(CONFIG, 0.5, tf.Variable(0, dtype=tf.int64))
+    for trained, alone, inputs in (
+        (towers.query, build_query_tower(CONFIG), query_inputs()),
+        (towers.item, build_item_tower(CONFIG), encode_items(CONFIG, ITEMS)),
     ):
         path = str(tmp_path / f"{trained.name}.weights.h5")
         trained.save_weights(path)
@@ -95,18 +146,14 @@ def test_tf_mot_prunes_and_quantizes_the_dense_layers() -> None:
     import tensorflow_model_optimization as tfmot
 
     tower = build_query_tower(CONFIG)
+    dense = dense_layers(tower)
     annotate = tfmot.quantization.keras.quantize_annotate_layer
     prune = tfmot.sparsity.keras.prune_low_magnitude
     with layer_scope():
-        pruned = keras.models.clone_model(tower, clone_function=lambda x: prune(x) if x.name in DENSE_LAYERS else x)
-        marked = keras.models.clone_model(tower, clone_function=lambda x: annotate(x) if x.name in DENSE_LAYERS else x)
+        pruned = keras.models.clone_model(tower, clone_function=lambda x: prune(x) if x.name in dense else x)
+        marked = keras.models.clone_model(tower, clone_function=lambda x: annotate(x) if x.name in dense else x)
         quantized = tfmot.quantization.keras.quantize_apply(marked)
-    assert sum("prune" in layer.name for layer in pruned.layers) == len(DENSE_LAYERS)
-    assert sum(layer.name in [f"quant_{name}" for name in DENSE_LAYERS] for layer in quantized.layers) == len(
-        DENSE_LAYERS
-    )
+    assert {"history_query", "block_0_hidden", "hidden", "output"} < set(dense)
+    assert sum("prune" in layer.name for layer in pruned.layers) == len(dense)
+    assert sum(layer.name in [f"quant_{name}" for name in dense] for layer in quantized.layers) == len(dense)
     assert quantized(query_inputs()).shape == (3, 8)
-
-
-def test_heads_are_averaged() -> None:
-    assert HeadMean(2)(np.array([[1.0, 2.0, 3.0, 6.0]], np.float32)).numpy().tolist() == [[2.0, 4.0]]

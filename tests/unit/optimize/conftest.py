@@ -95,20 +95,25 @@ def write_trained(folder: Path) -> None:
         DIM,
         2 * DIM,
         LENGTH,
-        history_heads=1,
+        blocks=0,
+        heads=1,
         text_length=12,
         text_buckets=4096,
         brand_buckets=8,
         category_buckets=8,
     )
     keras.utils.set_random_seed(0)
-    query_tower, item_tower = build_towers(config)
+    towers = build_towers(config)
+    query_tower, item_tower = towers.query, towers.item
     vectors = _item_vectors(np.random.default_rng(11))
     query_tower.get_layer("item_table").set_weights([vectors])
     query_tower.get_layer("type_table").set_weights([np.zeros((8, DIM), np.float32)])
+    for name in ("history_query", "history_key"):
+        query_tower.get_layer(name).set_weights([np.zeros((DIM, DIM), np.float32), np.zeros(DIM, np.float32)])
     eye = np.eye(DIM, dtype=np.float32)
     both = np.concatenate([eye, -eye], axis=1)
-    query_tower.get_layer("hidden").set_weights([np.concatenate([both, 0.2 * both]), np.zeros(2 * DIM, np.float32)])
+    joined = np.concatenate([both, 0 * both, 0.2 * both])
+    query_tower.get_layer("hidden").set_weights([joined, np.zeros(2 * DIM, np.float32)])
     query_tower.get_layer("output").set_weights([both.T.copy(), np.zeros(DIM, np.float32)])
     config.save(folder / "towers.json")
     query_tower.save_weights(str(folder / "query_tower.weights.h5"))

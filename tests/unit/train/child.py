@@ -45,7 +45,7 @@ def compare_replicas(prepared: Path) -> None:
     data = Prepared.load(Artifact(prepared))
     found = []
     for replicas in (2, 1):
-        settings = settings_with(replicas=replicas)
+        settings = settings_with(replicas=replicas, dropout=0.0)
         trainer, examples = prepare_training(settings, data, tower_config(settings, data))
         before = trainer.weight_values()
         with trainer.strategy.scope():

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from pipeline.core.errors import DataError
 from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Item
@@ -30,43 +32,84 @@ SETTINGS = Train(batch_size=8, uniform_negatives=4, title_share=0, id_dropout=0,
 TITLES = np.tile(np.arange(8, dtype=np.int32)[:, np.newaxis], (1, 4))
 
 
-def histories(settings: Train, prepared: Prepared = PREPARED) -> dict[int, list[int]]:
-    """Returns the history of each target item in one batch that holds every target."""
+def told(settings: Train, prepared: Prepared = PREPARED) -> dict[int, list[int]]:
+    """Returns, by target, the items its history shows, oldest first, in one batch that holds every target."""
     examples = Examples.build(prepared, CONFIG, settings, TITLES)
-    batch = examples.batch(np.arange(4), 0, 0)
-    return dict(zip(batch["targets"].tolist(), batch["history_items"].tolist(), strict=True))
+    batch = examples.batch(np.arange(len(examples.places_T)), 0, 0)
+    found = {}
+    for target, row, column, alone in zip(
+        *(batch[name] for name in ("targets", "rows", "columns", "alone")), strict=True
+    ):
+        seen = [] if alone else batch["items"][batch["events"][row, : column + 1]].tolist()
+        found[int(batch["items"][target])] = seen
+    return found
 
 
 def test_a_history_holds_what_came_strictly_before_newest_last_and_of_this_user_alone() -> None:
-    # Item 2 was met at the same moment as 1, so 1 does not tell it; 6 follows 5, and not the other user's 4.
-    assert histories(SETTINGS) == {2: [0, 0, 0], 3: [0, 1, 2], 4: [1, 2, 3], 6: [0, 0, 5]}
+    # Item 2 was met at the moment of 1, so nothing tells it and it is no target; 6 follows 5, not the other user's 4.
+    assert told(SETTINGS) == {3: [1, 2], 4: [1, 2, 3], 6: [5]}
 
 
 def test_earlier_visits_alone_tell_a_target_where_there_are_any() -> None:
     # 3 and 4 belong to the visit after the hour's pause: only 1 and 2 tell them. 6 is in its user's first visit.
-    found = histories(SETTINGS.model_copy(update={"next_visit_share": 1.0}))
-    assert found == {2: [0, 0, 0], 3: [0, 1, 2], 4: [0, 1, 2], 6: [0, 0, 5]}
+    assert told(SETTINGS.model_copy(update={"next_visit_share": 1.0})) == {3: [1, 2], 4: [1, 2], 6: [5]}
+
+
+def test_a_search_tells_a_target_that_nothing_came_before() -> None:
+    assert told(SETTINGS, replace(PREPARED, queries_T=np.array([0, -1, -1, -1], np.int32)))[2] == []
+
+
+def test_a_log_whose_targets_nothing_tells_is_refused() -> None:
+    at_once = replace(PREPARED, times_N=np.zeros(6, np.int64))
+    with pytest.raises(DataError, match="None of the 4 training targets has an event before it"):
+        Examples.build(at_once, CONFIG, SETTINGS, TITLES)
+
+
+def test_a_long_sequence_is_told_in_windows_that_overlap_by_half() -> None:
+    items_N = np.arange(1, 8, dtype=np.int32)
+    long = replace(
+        PREPARED,
+        items_N=items_N,
+        types_N=np.ones(7, np.uint8),
+        times_N=np.arange(7) * 60,
+        offsets_S1=np.array([0, 7]),
+        targets_T=np.arange(1, 7),
+        queries_T=np.full(6, -1, np.int32),
+    )
+    # Three events a window, one further each time: the first three targets are told by all before them.
+    assert told(SETTINGS, long) == {2: [1], 3: [1, 2], 4: [1, 2, 3], 5: [2, 3, 4], 6: [3, 4, 5], 7: [4, 5, 6]}
 
 
 def test_types_stand_beside_their_items_shifted_by_one() -> None:
-    examples = Examples.build(PREPARED, CONFIG, SETTINGS, TITLES)
-    batch = examples.batch(np.arange(4), 0, 0)
-    # Target 4 follows items 1, 2 (type 1) and 3 (type 4).
-    assert batch["history_types"][2].tolist() == [2, 2, 5]
-    assert batch["history_types"][0].tolist() == [0, 0, 0]
+    batch = Examples.build(PREPARED, CONFIG, SETTINGS, TITLES).batch(np.arange(3), 0, 0)
+    # Target 4 follows items 1, 2 (type 1) and 3 (type 4); behind the window's end there is nothing.
+    assert batch["types"][batch["rows"][1], :3].tolist() == [2, 2, 5]
+    assert not batch["types"][batch["events"] == 0].any()
 
 
-def test_the_last_batch_wraps_around() -> None:
-    examples = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update={"batch_size": 3}), TITLES)
+def test_every_batch_is_full_and_the_last_wraps_around() -> None:
+    examples = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update={"batch_size": 2}), TITLES)
     assert examples.steps == 2
-    assert examples.batch(np.arange(4), 0, 1)["targets"].tolist() == [6, 2, 3]
+    assert len(examples.batch(examples.order(0), 0, 1)["targets"]) == 2
 
 
 def test_every_target_comes_once_an_epoch_in_an_order_of_its_own() -> None:
     examples = Examples.build(PREPARED, CONFIG, SETTINGS, TITLES)
-    orders = [examples.order(epoch).tolist() for epoch in range(6)]
-    assert all(sorted(order) == [0, 1, 2, 3] for order in orders)
+    orders = [examples.order(epoch).tolist() for epoch in range(8)]
+    assert all(sorted(order) == [0, 1, 2] for order in orders)
     assert len({tuple(order) for order in orders}) > 1
+
+
+def test_replicas_get_equal_parts_of_what_one_would_get() -> None:
+    settings = SETTINGS.model_copy(update={"next_visit_share": 0.5, "id_dropout": 0.5})
+    found = []
+    for replicas in (1, 2, 4):
+        batch = Examples.build(PREPARED, CONFIG, settings, TITLES, replicas).batch(np.arange(3), 0, 0)
+        parts = [{n: np.split(values, replicas)[part] for n, values in batch.items()} for part in range(replicas)]
+        asked = [(p["items"][p["targets"]], p["known"][p["targets"]], p["items"][p["uniform"]]) for p in parts]
+        seen = [p["items"][p["events"][p["rows"], p["columns"]]] for p in parts]
+        found.append([np.concatenate(each).tolist() for each in (*zip(*asked, strict=True), seen)])
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_batch_is_a_function_of_seed_epoch_and_step() -> None:
@@ -74,7 +117,7 @@ def test_a_batch_is_a_function_of_seed_epoch_and_step() -> None:
     first, again = (Examples.build(PREPARED, CONFIG, settings, TITLES) for _ in range(2))
     for name, values in first.batch(first.order(3), 3, 1).items():
         assert np.array_equal(values, again.batch(again.order(3), 3, 1)[name])
-    others = [first.batch(np.arange(4), 0, step)["uniform"].tolist() for step in range(4)]
+    others = [first.batch(np.arange(3), 0, step)["uniform"].tolist() for step in range(4)]
     assert len({tuple(other) for other in others}) > 1
 
 
@@ -82,39 +125,41 @@ def test_a_target_that_answers_a_search_is_asked_for_with_its_text() -> None:
     searched = replace(PREPARED, queries_T=np.array([0, -1, -1, -1], np.int32))
     examples = Examples.build(searched, CONFIG, SETTINGS, TITLES)
     text = examples.batch(np.arange(4), 0, 0)["query_text"]
-    assert text[0].tolist() == examples.text_QW[0].tolist()
+    assert text[0].tolist() == examples.text_QX[0].tolist()
     assert text[0].any()
     assert not text[1:4].any()
 
 
 def test_titles_teach_the_text_query_without_a_history() -> None:
     examples = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update={"title_share": 1.0}), TITLES)
-    batch = examples.batch(np.arange(4), 0, 0)
-    assert not batch["history_items"].any()
-    for target, text in zip(batch["targets"], batch["query_text"], strict=True):
+    batch = examples.batch(np.arange(3), 0, 0)
+    assert batch["alone"].all()
+    for target, text in zip(batch["items"][batch["targets"]], batch["query_text"], strict=True):
         assert set(text.tolist()) <= {0, int(target)}
     assert batch["query_text"].any()
 
 
 def test_items_that_were_no_target_are_always_new_to_the_item_tower() -> None:
     examples = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update={"uniform_negatives": 64}), TITLES)
-    batch = examples.batch(np.arange(4), 0, 0)
-    assert batch["target_known"].all()
-    assert np.array_equal(batch["uniform_known"], batch["uniform"] != 7)
-    assert set(batch["uniform"].tolist()) == set(range(1, 8))
+    batch = examples.batch(np.arange(3), 0, 0)
+    assert batch["known"][batch["targets"]].all()
+    drawn = batch["items"][batch["uniform"]]
+    assert np.array_equal(batch["known"][batch["uniform"]], drawn != 7)
+    assert set(drawn.tolist()) == set(range(1, 8))
 
 
 def test_ids_are_hidden_as_often_as_the_setting_says() -> None:
-    settings = SETTINGS.model_copy(update={"uniform_negatives": 4000, "id_dropout": 0.25})
-    batch = Examples.build(PREPARED, CONFIG, settings, TITLES).batch(np.arange(4), 0, 0)
-    known = batch["uniform_known"][batch["uniform"] != 7]
-    # About 3,430 draws: .25 hidden, give or take five standard errors of .0074.
-    assert abs((~known).mean() - 0.25) < 0.037
+    settings = SETTINGS.model_copy(update={"uniform_negatives": 64, "id_dropout": 0.25})
+    examples = Examples.build(PREPARED, CONFIG, settings, TITLES)
+    batches = [examples.batch(np.arange(3), 0, step) for step in range(600)]
+    known = np.concatenate([batch["known"][(batch["items"] > 0) & (batch["items"] != 7)] for batch in batches])
+    # About 3,600 draws: .25 hidden, give or take five standard errors of .0072.
+    assert abs((~known).mean() - 0.25) < 0.036
 
 
 def test_older_targets_count_less_and_the_mean_is_one() -> None:
-    # Targets at 0, 1 h, 1 h 10 min and 1 min; with a half-life of an hour, ages 70, 10, 0 and 69 minutes.
-    raw = 0.5 ** (np.array([70, 10, 0, 69]) / 60)
+    # Targets at 1 h, 1 h 10 min and 1 min; with a half-life of an hour, ages 10, 0 and 69 minutes.
+    raw = 0.5 ** (np.array([10, 0, 69]) / 60)
     settings = SETTINGS.model_copy(update={"half_life_days": 1 / 24})
     weights = Examples.build(PREPARED, CONFIG, settings, TITLES).weights_T
     assert np.allclose(weights, raw / raw.mean())
@@ -123,4 +168,4 @@ def test_older_targets_count_less_and_the_mean_is_one() -> None:
 
 def test_without_a_half_life_all_targets_count_alike() -> None:
     examples = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update={"half_life_days": 0}), TITLES)
-    assert examples.weights_T.tolist() == [1.0] * 4
+    assert examples.weights_T.tolist() == [1.0] * 3
