@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from pipeline.core.settings import Settings
 pytest_plugins = ("tests.fixtures.bundles", "tests.fixtures.contenders", "tests.fixtures.nights")
 
 PSEUDONYM_KEY = "7a" * 32
+
+if not hasattr(sys.modules["__main__"], "__file__"):
+    # A worker of pytest-xdist: pyspark takes a main module without a file for a doctest and ends the process.
+    sys.modules["__main__"].__file__ = __file__
 
 
 @pytest.fixture
