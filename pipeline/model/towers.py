@@ -7,8 +7,8 @@ causal attention over items and event types (Vaswani et al. 2017, section 3.2; a
 distance in place of positions, as Raffel et al. 2020, section 2.1). Everything else is table look-ups. The vector is
 brought to unit length.
 
-In training one pass over a window of events gives the query at every place (`Learner`); in serving only the newest
-place is computed. Annotate Dense layers for pruning or quantization inside `layer_scope()`.
+In training one pass over a window of events gives the query at every place (`Towers.history`); in serving only the
+newest place is computed. Annotate Dense layers for pruning or quantization inside `layer_scope()`.
 
 Shapes: B queries, W windows, S events of a window, L history length, T text length, C category levels, D dim, H heads.
 """

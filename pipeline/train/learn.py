@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline.core.artifacts import Artifact
+from pipeline.core.errors import SettingsError
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.model.baselines import Interactions, item_knn, own_items, popularity
@@ -67,7 +68,15 @@ def learn(settings: Settings, artifact: Artifact, folder: Path, out: Path, track
 
 
 def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
-    """Derives the towers' shape from settings and catalogue; price bands hold equal numbers of items."""
+    """Derives the towers' shape from settings and catalogue; price bands hold equal numbers of items.
+
+    Raises: SettingsError: the heads do not divide the width.
+    """
+    if settings.train.dim % settings.train.heads:
+        raise SettingsError(
+            f"train.dim is {settings.train.dim}, which train.heads={settings.train.heads} cannot share evenly; make it "
+            f"a multiple of {settings.train.heads}."
+        )
     prices = np.array([item.price for item in prepared.items if item.price is not None], np.float64)
     shares = np.linspace(0, 1, PRICE_BANDS + 1)[1:-1]
     edges = np.unique(np.quantile(prices[np.isfinite(prices)], shares)) if np.isfinite(prices).any() else np.empty(0)

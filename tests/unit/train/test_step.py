@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.core import artifacts
 from pipeline.core.artifacts import Artifact
-from pipeline.core.errors import BusyError, DataError, MissingInputError
+from pipeline.core.errors import BusyError, DataError, MissingInputError, SettingsError
 from pipeline.core.locks import only_one
 from pipeline.core.run import Run
 from pipeline.core.sections import Prepare, Shop, Train
@@ -171,3 +171,9 @@ def test_the_catalogue_of_steps_finds_it() -> None:
     from pipeline.steps import BY_NAME
 
     assert BY_NAME["train"].load() is train
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(tracked: Settings, prepared_shop: Artifact) -> None:
+    settings = shop_settings(tracked, heads=3)
+    with pytest.raises(SettingsError, match=r"train\.dim is 8, which train\.heads=3 cannot share evenly"):
+        train(settings, run_of(settings, prepared_shop))
