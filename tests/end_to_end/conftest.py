@@ -153,7 +153,7 @@ def first_night(shop: Shop) -> Night:
 def worse_night(shop: Shop, first_night: Night) -> Night:
     """A night whose model learned nothing."""
     assert first_night.state == "success"
-    return shop.night("2026-01-13", {"train.learning_rate": 1e-9, "train.epochs": 1})
+    return shop.night("2026-01-13", {"train.learning_rate": 1e-9, "train.epochs": 1, "train.start_moments": 0})
 
 
 @dataclass
