@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -13,31 +12,21 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
-from pipeline.model.baselines import Interactions, item_knn, own_items, popularity
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Item, encode_items
-from pipeline.train.checkpoint import Checkpoints, Position
-from pipeline.train.curves import draw_curves
+from pipeline.train.checkpoint import Checkpoints
+from pipeline.train.evaluate import evaluate
 from pipeline.train.examples import Examples, recency_weights
-from pipeline.train.export import MODEL, figure, ranker_of, save_figures, save_towers
+from pipeline.train.export import ranker_of, save_towers
 from pipeline.train.fit import Fit
 from pipeline.train.prepared import Prepared
 from pipeline.train.replicas import mirrored_strategy
 from pipeline.train.start import start_vectors
+from pipeline.train.tracked import Tracked
 from pipeline.train.trainer import Trainer
 from pipeline.train.validation import Validation
 
 PRICE_BANDS = 10
-BASELINES = {"popularity": popularity, "item_knn": item_knn, "own_items": own_items}
-JUDGED = (MODEL, "popularity", "item_knn")
-
-
-class Tracked(Protocol):
-    """Where figures are logged while training runs."""
-
-    def params(self, values: Mapping[str, Any]) -> None: ...
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
-    def artifact(self, path: Path) -> None: ...
 
 
 def learn(settings: Settings, artifact: Artifact, folder: Path, out: Path, tracked: Tracked) -> Report:
@@ -57,14 +46,10 @@ def learn(settings: Settings, artifact: Artifact, folder: Path, out: Path, track
         return validation.judged_recall(ranker_of(trainer, prepared))
 
     position = Fit(trainer, examples, settings.train, Checkpoints(folder), judge, tell).run()
-    rankers = {MODEL: ranker_of(trainer, prepared)} | _baselines(artifact)
-    rows = save_figures(out, validation, {name: validation.values(ranker) for name, ranker in rankers.items()})
+    counts = {"targets": len(examples.places_T), "items": config.items}
+    report = evaluate(artifact, validation, ranker_of(trainer, prepared), position, counts, out, tracked)
     save_towers(out, trainer, prepared)
-    _save_history(out, position, rows, validation.k)
-    tracked.metrics({f"{row['model']}.{row['metric']}.{row['slice']}".replace("@", "."): row["value"] for row in rows})
-    for name in ("curves.svg", "metrics.json", "history.json"):
-        tracked.artifact(out / name)
-    return _report(position, examples, config, rows, validation.k)
+    return report
 
 
 def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
@@ -108,31 +93,3 @@ def _start(settings: Settings, prepared: Prepared, config: TowerConfig) -> np.nd
         return None
     weights_N = recency_weights(prepared.times_N, wanted.half_life_days)
     return start_vectors(prepared, config.dim, wanted.start_moments, weights_N)
-
-
-def _baselines(artifact: Artifact) -> dict[str, Any]:
-    log = Interactions.load(artifact)
-    return {name: build(log) for name, build in BASELINES.items()}
-
-
-def _save_history(out: Path, position: Position, rows: Sequence[Mapping[str, Any]], k: int) -> None:
-    history = {"epochs": position.epochs, "best_epoch": position.best_epoch + 1, "steps": position.number}
-    (out / "history.json").write_text(json.dumps(history, indent=1))
-    found = {name: figure(rows, name, f"recall@{k}", "judged") for name in BASELINES}
-    baselines = {name: row["value"] for name, row in found.items() if row}
-    draw_curves(out / "curves.svg", position.epochs, baselines, f"recall@{k}")
-
-
-def _report(
-    position: Position, examples: Examples, config: TowerConfig, rows: Sequence[Mapping[str, Any]], k: int
-) -> Report:
-    recall = {name: (figure(rows, name, f"recall@{k}", "judged") or {"value": 0.0})["value"] for name in JUDGED}
-    targets, epochs = len(examples.places_T), len(position.epochs)
-    beside = f"popularity {recall['popularity']:.4f}, item-KNN {recall['item_knn']:.4f}"
-    return Report(
-        f"recall@{k} {recall[MODEL]:.4f} on validation ({beside}) after {epochs} epochs over {targets:,} targets; "
-        f"the weights of epoch {position.best_epoch + 1} are kept.",
-        counts={"targets": targets, "items": config.items, "epochs": epochs},
-        metrics={f"{name}_recall_at_{k}": value for name, value in recall.items()}
-        | {"seconds": sum(record["seconds"] for record in position.epochs)},
-    )
