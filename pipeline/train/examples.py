@@ -6,7 +6,6 @@ M uniform negatives, T targets, N events, L history length, X text length.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +14,36 @@ from pipeline.core.errors import DataError
 from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
 from pipeline.model.text import encode_texts
+from pipeline.train.batch import Batch, lay_out, padded
 from pipeline.train.prepared import Prepared
 from pipeline.train.windows import Windows
 
 ORDER, DRAWS = 0, 1
-WINDOWS_MULTIPLE, ITEMS_MULTIPLE = 64, 512
-"""Windows and items of a step are padded to multiples, so that few shapes are compiled."""
-Batch = Mapping[str, np.ndarray]
+WINDOWS_MULTIPLE = 64
+"""Windows of a step are padded to a multiple, so that few shapes are compiled."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one step learns from, or one replica of it.
+
+    Attributes:
+        chosen_B: int64, the targets. windows_B: the window of each. asked_B: int64, from which event it is asked.
+        text_BX: int32, the text it is asked with. alone_B: bool, its history is not shown.
+        uniform_M: int64, item indices.
+    """
+
+    chosen_B: np.ndarray
+    windows_B: np.ndarray
+    asked_B: np.ndarray
+    text_BX: np.ndarray
+    alone_B: np.ndarray
+    uniform_M: np.ndarray
+
+    def split(self, replicas: int) -> list[Drawn]:
+        """Parts every array evenly."""
+        columns = [np.split(values, replicas) for values in vars(self).values()]
+        return [Drawn(*column) for column in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -101,43 +123,43 @@ class Examples:
             int32 `query_text` [b, X]; int32 `targets` [b] and `uniform` [M], places in `items`; float32 `weight` [b]
             with mean 1 over an epoch.
         """
+        draw = np.random.default_rng([self.settings.seed, DRAWS, epoch, step])
+        drawn = self._draw(draw, order_T, step)
+        known_n1 = self._known(draw)
+        parts = drawn.split(self.replicas)
+        width = self.windows.sizes[self.windows.kinds_W[drawn.windows_B].max()]
+        height = padded(max(len(np.unique(part.windows_B)) for part in parts), WINDOWS_MULTIPLE)
+        return lay_out([self._gather(part, (height, width)) for part in parts], known_n1)
+
+    def _draw(self, draw: np.random.Generator, order_T: np.ndarray, step: int) -> Drawn:
         size, settings = self.settings.batch_size, self.settings
-        draw = np.random.default_rng([settings.seed, DRAWS, epoch, step])
         chosen_B = order_T[np.arange(step * size, (step + 1) * size) % len(order_T)]
         earlier_B = draw.random(size) < settings.next_visit_share
         asked_B = np.where(earlier_B, self.earlier_T[chosen_B], self.asked_T[chosen_B])
         text_BX, alone_B = self._text(draw, chosen_B)
         uniform_M = draw.integers(1, self.config.items + 1, settings.uniform_negatives)
-        known_n1 = self._known(draw)
-        windows_B = self.windows.of(chosen_B)
-        parts = np.split(np.arange(size), self.replicas)
-        uniform = np.split(uniform_M, self.replicas)
-        seen = [np.unique(windows_B[part], return_inverse=True) for part in parts]
-        wide = int(self.windows.kinds_W[np.unique(windows_B)].max())
-        rows = _padded(max(len(found) for found, _ in seen), WINDOWS_MULTIPLE)
-        made = []
-        for part, drawn_M, (windows_W, row_b) in zip(parts, uniform, seen, strict=True):
-            places_WS, inside_WS = self._places(windows_W, self.windows.sizes[wide], rows)
-            items_WS = np.where(inside_WS, self.prepared.items_N[places_WS], 0)
-            targets_b = self.prepared.items_N[self.places_T[chosen_B[part]]]
-            items_U, local = np.unique(np.concatenate([[0], items_WS.ravel(), targets_b, drawn_M]), return_inverse=True)
-            events, targets, negatives = np.split(local[1:], np.cumsum([items_WS.size, len(targets_b)]))
-            made.append({
-                "items": items_U,
-                "events": events.reshape(items_WS.shape),
-                "types": np.where(inside_WS, self.prepared.types_N[places_WS].astype(np.int32) + 1, 0),
-                "rows": row_b,
-                "columns": asked_B[part] - self.windows.begins_W[windows_B[part]],
-                "alone": alone_B[part],
-                "query_text": text_BX[part],
-                "targets": targets,
-                "uniform": negatives,
-                "weight": self.weights_T[chosen_B[part]],
-            })  # fmt: skip
-        return _end_to_end(made, known_n1)
+        return Drawn(chosen_B, self.windows.of(chosen_B), asked_B, text_BX, alone_B, uniform_M)
 
-    def _places(self, windows_W: np.ndarray, size: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    def _gather(self, drawn: Drawn, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+        """Returns what one replica learns from, items as indices, in so many windows of so many events."""
+        prepared, windows_b = self.prepared, drawn.windows_B
+        windows_W, rows_b = np.unique(windows_b, return_inverse=True)
+        places_WS, inside_WS = self._places(windows_W, shape)
+        return {
+            "events": np.where(inside_WS, prepared.items_N[places_WS], 0),
+            "types": np.where(inside_WS, prepared.types_N[places_WS].astype(np.int32) + 1, 0),
+            "rows": rows_b,
+            "columns": drawn.asked_B - self.windows.begins_W[windows_b],
+            "alone": drawn.alone_B,
+            "query_text": drawn.text_BX,
+            "targets": prepared.items_N[self.places_T[drawn.chosen_B]],
+            "uniform": drawn.uniform_M,
+            "weight": self.weights_T[drawn.chosen_B],
+        }
+
+    def _places(self, windows_W: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Returns int64 places [W, S] and bool [W, S], whether the window reaches so far."""
+        rows, size = shape
         begins_W, lengths_W = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
         begins_W[: len(windows_W)] = self.windows.begins_W[windows_W]
         lengths_W[: len(windows_W)] = self.windows.lengths_W[windows_W]
@@ -161,21 +183,6 @@ class Examples:
         that were no target always."""
         sold_n1 = self.prepared.probability_n1 > 0
         return sold_n1 & (draw.random(len(sold_n1)) >= self.settings.id_dropout)
-
-
-def _end_to_end(parts: list[dict[str, np.ndarray]], known_n1: np.ndarray) -> Batch:
-    """Lays the replicas' arrays end to end, their items padded to one length."""
-    length = _padded(max(len(part["items"]) for part in parts), ITEMS_MULTIPLE)
-    for part in parts:
-        part["items"] = np.pad(part["items"], (0, length - len(part["items"])))
-    batch = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    kept = {"weight": np.float32, "alone": np.bool_}
-    cast = {name: values.astype(kept.get(name, np.int32)) for name, values in batch.items()}
-    return cast | {"known": known_n1[cast["items"]]}
-
-
-def _padded(count: int, multiple: int) -> int:
-    return -(-count // multiple) * multiple
 
 
 def recency_weights(times_T: np.ndarray, half_life_days: float) -> np.ndarray:

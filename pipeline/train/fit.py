@@ -16,8 +16,9 @@ import numpy as np
 from pipeline.core.errors import DataError, UnavailableError
 from pipeline.core.progress import Progress, progress
 from pipeline.core.sections import Train
+from pipeline.train.batch import Batch
 from pipeline.train.checkpoint import Checkpoints, Position
-from pipeline.train.examples import Batch, Examples
+from pipeline.train.examples import Examples
 from pipeline.train.trainer import Trainer
 
 STEPS_BETWEEN_LOOKS = 20

@@ -17,7 +17,7 @@ from pipeline.model.config import TowerConfig
 from pipeline.model.keras import keras, tf
 from pipeline.model.losses import expected_draws, sampled_softmax
 from pipeline.model.towers import build_towers
-from pipeline.train.examples import Batch
+from pipeline.train.batch import Batch
 
 WARM_UP_SHARE = 0.05
 ITEMS_PER_CALL = 8192
