@@ -30,10 +30,14 @@ from typing import Any
 
 import psutil
 
+from pipeline.model.statistics import paired_interval
+
 RESULTS = Path(__file__).parent / "results"
 SAMPLE_SECONDS = 0.05
 CONFIDENCE = 0.93
 """Five rounds give a median's interval of 93.75 %, from the least to the greatest."""
+LEAST_MEAN = 1e-6
+"""What a peer that found nothing is taken for, since a ratio to it is asked for."""
 
 Command = Sequence[str] | Callable[[int], Sequence[str]]
 
@@ -169,6 +173,21 @@ def judged_values(
     medians = (statistics.median(ours), statistics.median(peer), statistics.median(ratios))
     mine, theirs, ratio = (round(value, 4) for value in medians)
     return Claim(claim, mine, theirs, unit, ratio, round(low, 4), round(high, 4), goal, holds)
+
+
+def judged_queries(
+    claim: str, ours_Q: Sequence[float], peer_Q: Sequence[float], users: Sequence[str], unit: str, goal: str
+) -> Claim:
+    """Holds the ratio of two means over the same queries against a goal of the form `>= 1`.
+
+    Its interval is that of the paired difference, by a bootstrap over users, as a share of the peer's mean.
+    """
+    found = paired_interval(ours_Q, peer_Q, users)
+    ours, peer = statistics.fmean(ours_Q), statistics.fmean(peer_Q)
+    ratio, low, high = (1 + difference / max(peer, LEAST_MEAN) for difference in (found.mean, found.low, found.high))
+    figures = (round(value, 4) for value in (ours, peer))
+    held = low >= float(goal.removeprefix(">= "))
+    return Claim(claim, *figures, unit, *(round(value, 4) for value in (ratio, low, high)), goal, held)
 
 
 def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:

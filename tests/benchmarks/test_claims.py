@@ -4,7 +4,15 @@ import sys
 
 import pytest
 
-from benchmarks.claims import Usage, interleaved, judged_values, measured, median_interval, rounds_by_size
+from benchmarks.claims import (
+    Usage,
+    interleaved,
+    judged_queries,
+    judged_values,
+    measured,
+    median_interval,
+    rounds_by_size,
+)
 
 
 def test_a_claim_holds_only_where_its_whole_interval_does() -> None:
@@ -58,3 +66,17 @@ def test_rounds_are_one_number_for_all_sizes_or_one_each() -> None:
     assert rounds_by_size([10, 20], [5, 1]) == {10: 5, 20: 1}
     with pytest.raises(SystemExit, match="one for each of the 3 sizes"):
         rounds_by_size([1, 2, 3], [5, 1])
+
+
+def test_a_ratio_over_queries_holds_where_the_paired_interval_does() -> None:
+    # Everybody's query finds .5 with ours and .25 with the peer: whoever is drawn again, the ratio is two.
+    claim = judged_queries("x", [0.5] * 4, [0.25] * 4, ["a", "a", "b", "c"], "share", ">= 1")
+    assert (claim.ours, claim.peer, claim.ratio, claim.low, claim.high, claim.holds) == (0.5, 0.25, 2, 2, 2, True)
+    # Equal means of which one person's lie below: their being drawn often takes the ratio below one.
+    unsure = judged_queries("x", [0.0, 1.0], [1.0, 0.0], ["a", "b"], "share", ">= 1")
+    assert unsure.ratio == 1
+    assert not unsure.holds
+
+
+def test_a_peer_that_found_nothing_does_not_stop_a_claim() -> None:
+    assert judged_queries("x", [1.0, 0.0], [0.0, 0.0], ["a", "b"], "share", ">= 1").ours == 0.5
