@@ -197,6 +197,14 @@ class Train(Section):
     epochs: int = Field(5, ge=0, le=500, description="Passes over the training targets.")
     batch_size: int = Field(1024, ge=8, description="Targets a step, all replicas together.")
     learning_rate: float = Field(2e-3, gt=0, description="Adam's peak rate.")
+    clip_norm: float = Field(
+        1.0,
+        ge=0,
+        description="Longer gradients, of all weights and replicas together, are brought down to it; 0: never.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="What the towers compute in while learning; weights, scores and loss stay float32."
+    )
     temperature: float = Field(0.07, gt=0, description="Scores are divided by this before the softmax.")
     uniform_negatives: int = Field(
         1024, ge=0, description="Negatives drawn evenly from the catalogue, beside in-batch ones."

@@ -241,7 +241,8 @@ def _item_tower(config: TowerConfig, words: _Words) -> keras.Model:
     joined = layers.Concatenate(name="item_features")([id_BD, *content])
     hidden = layers.Dense(config.hidden_units, activation="relu", name="item_hidden")(joined)
     learnt_BD = layers.Dense(config.dim, kernel_initializer="zeros", name="item_output")(hidden)
-    whole_BD = UnitLength(name="unit_length")(layers.Add(name="item_sum")([id_BD, title_BD, learnt_BD]))
+    summed_BD = layers.Add(name="item_sum")([id_BD, title_BD, learnt_BD])
+    whole_BD = UnitLength(name="unit_length", dtype="float32")(summed_BD)
     return keras.Model([item_B, category_BC, brand_B, title_BT, price_B], whole_BD, name="item_tower")
 
 
@@ -354,4 +355,4 @@ class _Head:
         words_BD = layers.Rescaling(ASKED_WORDS, name="asked_words")(words_BD)
         joined = layers.Concatenate(name="all_features")([self.drops(features_BF, learning), words_BD])
         learnt_BD = self.output(self.hidden(joined))
-        return UnitLength(name="unit_length")(layers.Add(name="sum")([met_BD, words_BD, learnt_BD]))
+        return UnitLength(name="unit_length", dtype="float32")(layers.Add(name="sum")([met_BD, words_BD, learnt_BD]))

@@ -10,9 +10,10 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sql
@@ -49,7 +50,7 @@ _held: ContextVar[tuple[Lease, ...]] = ContextVar("leases held where this code r
 
 @contextmanager
 def leased(settings: Settings, name: str, holder: str) -> Iterator[Lease]:
-    """Holds a lease while the block runs; what the block switches in `Partitions` is refused once the lease is lost.
+    """Holds a lease while the block runs; once it is lost, what the block writes `while_held` or switches is refused.
 
     Raises: BusyError: another run holds it; the sentence names that run.
     """
@@ -63,9 +64,44 @@ def leased(settings: Settings, name: str, holder: str) -> Iterator[Lease]:
 
 
 @contextmanager
+def while_held(settings: Settings) -> Iterator[None]:
+    """Keeps the leases held where this is called from being taken while the block runs; for blocks of milliseconds.
+
+    Raises: LeaseLostError: one of them is another's by now; the block is not run.
+    """
+    if not settings.store.shared:  # a file lock goes only with its process
+        yield
+        return
+    with Leases.open(settings).kept():
+        yield
+
+
+@contextmanager
+def nobody_holds(settings: Settings, prefix: str, holder: str) -> Iterator[None]:
+    """Holds every lease whose name begins so while the block runs.
+
+    Raises: BusyError: another holds one of them.
+    """
+    with ExitStack() as held:
+        for name in _names(settings, prefix):
+            held.enter_context(leased(settings, name, holder))
+        yield
+
+
+def _names(settings: Settings, prefix: str) -> list[str]:
+    """Returns what was leased on this machine, or is leased in the database."""
+    if settings.store.shared:
+        return Leases.open(settings).names(prefix)
+    return sorted(path.stem for path in _folder(settings).glob(f"{prefix}*.lock"))
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.store.root.resolve() / "leases"
+
+
+@contextmanager
 def _in_file(settings: Settings, name: str, holder: str) -> Iterator[Lease]:
-    folder = settings.store.root.resolve() / "leases"
-    with only_one(folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', name)}.lock", f"`{name}`", f"run {holder}"):
+    with only_one(_folder(settings) / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', name)}.lock", f"`{name}`", f"run {holder}"):
         yield Lease(name, holder)
 
 
@@ -147,6 +183,22 @@ class Leases:
             self._row(connection, name)
             self._require_held(connection)
             yield
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keeps the leases held where this is called from being taken while the block runs.
+
+        Raises: LeaseLostError: one of them is another's by now.
+        """
+        with self._database.connected(writing=True) as connection:
+            self._require_held(connection)
+            yield
+
+    def names(self, prefix: str) -> list[str]:
+        """Returns the leases somebody holds whose name begins so."""
+        with self._database.connected(writing=False) as connection:
+            held = sql.select(self._table.c.name).where(self._table.c.expires_at > self._now(connection))
+            return sorted(name for name in connection.execute(held).scalars() if name.startswith(prefix))
 
     def require_held(self) -> None:
         """Raises: LeaseLostError: a lease held where this is called is another's by now."""

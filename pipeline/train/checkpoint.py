@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.core.artifacts import HOST
 from pipeline.core.errors import CorruptArtifactError
 
 STATE, POSITION = "state.npz", "position"
@@ -45,19 +48,22 @@ class Position:
 
 
 class Checkpoints:
-    """The checkpoints of one training, in a folder of its own."""
+    """The checkpoints of one training, in a folder of its own.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+    Args:
+        while_ours: what every change of the folder happens inside of; it raises where another took this one's place.
+    """
+
+    def __init__(self, folder: Path, while_ours: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        self.folder, self._while_ours = folder, while_ours
 
     def save(self, position: Position, variables: Sequence[np.ndarray]) -> None:
         """Replaces the last checkpoint."""
         note = np.frombuffer(json.dumps(asdict(position)).encode(), np.uint8)
-        _write(self.folder / STATE, {POSITION: note, **_numbered(variables)})
-        for old in self.folder.glob("best-*.npz"):
-            if old != self._best(position.best_epoch):
-                old.unlink()
+        with self._written(self.folder / STATE, {POSITION: note, **_numbered(variables)}):
+            for old in self.folder.glob("best-*.npz"):
+                if old != self._best(position.best_epoch):
+                    old.unlink()
 
     def load(self) -> tuple[Position, list[np.ndarray]] | None:
         """Returns the last checkpoint, or None before the first.
@@ -73,29 +79,39 @@ class Checkpoints:
 
     def save_best(self, epoch: int, weights: Sequence[np.ndarray]) -> None:
         """Keeps an epoch's weights; the checkpoint that names this epoch must be saved afterwards."""
-        _write(self._best(epoch), _numbered(weights))
+        with self._written(self._best(epoch), _numbered(weights)):
+            pass
 
     def load_best(self, epoch: int) -> list[np.ndarray]:
         return list(_read(self._best(epoch)).values())
 
+    def remove(self) -> None:
+        """Takes everything away, once the artifact is in its place."""
+        with self._while_ours():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     def _best(self, epoch: int) -> Path:
         return self.folder / f"best-{epoch}.npz"
+
+    @contextmanager
+    def _written(self, path: Path, arrays: Mapping[str, np.ndarray]) -> Iterator[None]:
+        """Writes beside and switches in; the block runs before anybody else may change the folder."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.tmp")
+        try:
+            with beside.open("wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            with self._while_ours():
+                beside.replace(path)
+                yield
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def _numbered(arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{number:05d}": array for number, array in enumerate(arrays)}
-
-
-def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -117,6 +117,7 @@ class Fit:
         bar.advance(0, **facts)
 
     def _end_epoch(self, position: Position, bar: Progress) -> Position:
+        self.trainer.settle()
         recall = self.judge()
         targets = self.examples.steps * self.settings.batch_size
         record = {

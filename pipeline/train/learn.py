@@ -29,8 +29,8 @@ from pipeline.train.validation import Validation
 PRICE_BANDS = 10
 
 
-def learn(settings: Settings, artifact: Artifact, folder: Path, out: Path, tracked: Tracked) -> Report:
-    """Trains from the checkpoints in `folder`, if any, and writes the artifact's files to `out`."""
+def learn(settings: Settings, artifact: Artifact, checkpoints: Checkpoints, out: Path, tracked: Tracked) -> Report:
+    """Trains from the last checkpoint, if any, and writes the artifact's files to `out`."""
     prepared = Prepared.load(artifact)
     validation = Validation.load(artifact, settings.shop.k, settings.shop.metric)
     config = tower_config(settings, prepared)
@@ -45,7 +45,7 @@ def learn(settings: Settings, artifact: Artifact, folder: Path, out: Path, track
     def judge() -> float:
         return validation.judged_recall(ranker_of(trainer, prepared))
 
-    position = Fit(trainer, examples, settings.train, Checkpoints(folder), judge, tell).run()
+    position = Fit(trainer, examples, settings.train, checkpoints, judge, tell).run()
     counts = {"targets": len(examples.places_T), "items": config.items}
     report = evaluate(artifact, validation, ranker_of(trainer, prepared), position, counts, out, tracked)
     save_towers(out, trainer, prepared)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+from functools import partial
 from pathlib import Path
 
 from pipeline.core import artifacts
 from pipeline.core.artifacts import Artifact
-from pipeline.core.locks import only_one
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
+from pipeline.store.leases import leased, while_held
+from pipeline.train.checkpoint import Checkpoints
 
 STAGE = "train"
 
@@ -20,25 +21,28 @@ def run(settings: Settings, run: Run) -> Report:
 
     Raises:
         DataError: too little to train on, or a loss that is no number.
-        BusyError: another process trains this very model.
+        BusyError: another run trains this very model, or took it over from this one.
         UnavailableError: SIGTERM came, or MLflow does not answer; a retry goes on from the checkpoint.
     """
     prepared = run.artifact("prepare")
     inputs, sections = {"prepare": prepared.key}, settings.keyed("train", "shop")
-    folder = run.layout.checkpoints(artifacts.input_key(STAGE, inputs, sections))
+    key = artifacts.input_key(STAGE, inputs, sections)
+    checkpoints = Checkpoints(run.layout.checkpoints(key), partial(while_held, settings))
 
     def fill(out: Path) -> Report:
-        return _train(settings, run, prepared, folder, out)
+        report = _train(settings, run, prepared, checkpoints, out)
+        with while_held(settings):
+            return report
 
-    with only_one(folder.with_suffix(".lock"), f"Training {folder.name}"):
+    with leased(settings, f"{STAGE}-{key}", run.run_id):
         report = run.once(STAGE, inputs, sections, fill)
-        shutil.rmtree(folder, ignore_errors=True)
+        checkpoints.remove()
     return report
 
 
-def _train(settings: Settings, run: Run, prepared: Artifact, folder: Path, out: Path) -> Report:
+def _train(settings: Settings, run: Run, prepared: Artifact, checkpoints: Checkpoints, out: Path) -> Report:
     from pipeline.store.tracking import Tracking
     from pipeline.train.learn import learn
 
     with Tracking.connect(settings).child(run.run_id, STAGE) as tracked:
-        return learn(settings, prepared, folder, out, tracked)
+        return learn(settings, prepared, checkpoints, out, tracked)

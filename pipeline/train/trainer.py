@@ -6,7 +6,8 @@ Shapes: B targets of all replicas, b those of one, C candidates, D dim.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,10 @@ DENSE_TABLE_ROWS = 100_000
 
 class Trainer:
     """Towers, optimizer and the compiled step.
+
+    Attributes:
+        learning: the towers a step changes; they compute in `train.precision`.
+        towers: those that answer and are saved, always float32: `learning` itself, or as it was when last settled.
 
     Args:
         item_inputs: arrays from `features.encode_items` with a row for padding in front.
@@ -49,12 +54,15 @@ class Trainer:
         keras.utils.set_random_seed(settings.seed)
         with strategy.scope():
             self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-            self.towers = build_towers(config, settings.dropout, self._step)
+            with _computing_in(settings.precision):
+                self.learning = build_towers(config, settings.dropout, self._step)
             if start_n1D is not None:
-                self.towers.item.get_layer("item_id_table").embeddings.assign_add(start_n1D)
-            self.optimizer = keras.optimizers.Adam(settings.learning_rate, global_clipnorm=None)
-            self.weights = self.towers.trainable
+                self.learning.item.get_layer("item_id_table").embeddings.assign_add(start_n1D)
+            self.optimizer = keras.optimizers.Adam(settings.learning_rate)
+            self.weights = self.learning.trainable
             self.optimizer.build(self.weights)
+        self.towers = self.learning if settings.precision == "float32" else build_towers(config)
+        self.settle()
         self._content = {name: tf.constant(values) for name, values in item_inputs.items()}
         self._probability_n1 = tf.constant(probability_n1, tf.float32)
         self._run = tf.function(lambda parts: strategy.run(self._replica_step, (parts,)), reduce_retracing=True)
@@ -88,6 +96,12 @@ class Trainer:
     def load_weights(self, values: Sequence[np.ndarray]) -> None:
         """Raises: CorruptArtifactError: the weights are of other towers."""
         _assign(self.weights, values)
+        self.settle()
+
+    def settle(self) -> None:
+        """Hands what was learned so far to the towers that answer and are saved."""
+        if self.towers is not self.learning:
+            _assign(self.towers.trainable, self.weight_values())
 
     @property
     def _variables(self) -> list[Any]:
@@ -111,8 +125,17 @@ class Trainer:
         gradients = [
             _dense_where_small(g, w) for g, w in zip(tape.gradient(loss, self.weights), self.weights, strict=True)
         ]
-        self.optimizer.apply_gradients(zip(gradients, self.weights, strict=True))
+        summed = self.optimizer.aggregate_gradients(zip(gradients, self.weights, strict=True))
+        self.optimizer.apply_gradients(self._clipped(summed), skip_gradients_aggregation=True)
         return loss
+
+    def _clipped(self, summed: Sequence[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """Shortens the gradient of all weights and all replicas together to `clip_norm`, where it is longer."""
+        if not self.settings.clip_norm:
+            return list(summed)
+        gradients, weights = zip(*summed, strict=True)
+        clipped, _ = tf.clip_by_global_norm([_each_row_once(g) for g in gradients], self.settings.clip_norm)
+        return list(zip(clipped, weights, strict=True))
 
     def _loss(self, part: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns this replica's share of the mean loss; every replica's candidates are negatives for all."""
@@ -143,14 +166,14 @@ class Trainer:
     def _vectors(self, items: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
         inputs = {name: tf.gather(values, items) for name, values in self._content.items()}
         inputs["item"] = tf.where(known, items, 0)
-        return self.towers.item([inputs[spec.name] for spec in self.towers.item.inputs], training=True)
+        return self.learning.item([inputs[spec.name] for spec in self.learning.item.inputs], training=True)
 
     def _queries(self, part: Mapping[str, tf.Tensor], vectors_UD: tf.Tensor) -> tf.Tensor:
         histories = [tf.gather(vectors_UD, part["events"]), part["events"], part["types"]]
-        features_WSF = self.towers.history(histories, training=True)
+        features_WSF = self.learning.history(histories, training=True)
         features_bF = tf.gather_nd(features_WSF, tf.stack([part["rows"], part["columns"]], 1))
         features_bF = tf.where(part["alone"][:, tf.newaxis], 0.0, features_bF)
-        return self.towers.head([features_bF, part["query_text"]], training=True)
+        return self.learning.head([features_bF, part["query_text"]], training=True)
 
     def read_histories_with(self, vectors_n1D: np.ndarray) -> None:
         """Fills the query tower's item table, float32 [n + 1, D]; it is no part of what learns."""
@@ -174,10 +197,30 @@ class Trainer:
         return np.concatenate(blocks) if blocks else np.zeros((0, self.config.dim), np.float32)
 
 
+@contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+    """Makes layers built inside compute in this type; their weights stay float32."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
 def _dense_where_small(gradient: Any, weight: Any) -> Any:
     """Sums a small table's gradient into a whole one, which costs far less than finding the rows that differ."""
     small = isinstance(gradient, tf.IndexedSlices) and weight.shape[0] <= DENSE_TABLE_ROWS
     return tf.convert_to_tensor(gradient) if small else gradient
+
+
+def _each_row_once(gradient: Any) -> Any:
+    """Adds up what a table's gradient says of a row in several places, so that its norm does not hang on how often."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, places = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.shape(rows)[0])
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:

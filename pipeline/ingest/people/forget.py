@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any
 
 from pipeline.core.artifacts import MANIFEST, Artifact, write_beside
 from pipeline.core.errors import DataError, UnavailableError
-from pipeline.core.locks import only_one
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.ingest.people import removal, traces
@@ -25,7 +24,7 @@ from pipeline.ingest.people.pseudonyms import key_id, previous_keys
 from pipeline.ingest.people.traces import Person
 from pipeline.ingest.profiles.profile import load_profile
 from pipeline.store.erasures import DONE, Erasure, Erasures
-from pipeline.store.leases import leased
+from pipeline.store.leases import leased, nobody_holds
 from pipeline.store.lineage import DERIVED, artifacts_of, drop, made_from, stage_of
 from pipeline.store.partitions import STAGE, Partitions, Record
 from pipeline.store.shared import open_shared
@@ -117,9 +116,7 @@ class Forgetting:
     @contextmanager
     def _nobody_trains(self) -> Iterator[None]:
         """Holds every training's lock: its checkpoint, and what it is about to leave, may be made from the person."""
-        with ExitStack() as held:
-            for lock in sorted((self.root / "checkpoints").glob("*.lock")):
-                held.enter_context(only_one(lock, f"Training {lock.stem}", "forget"))
+        with nobody_holds(self.settings, "train-", "forget"):
             yield
 
     def _person(self, sessions: Iterable[str]) -> Person:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.core import settings as settings_module
 from pipeline.core.errors import CorruptArtifactError
+from pipeline.store.leases import LeaseLostError, Leases, leased, while_held
 from pipeline.train.checkpoint import STATE, Checkpoints, Position
 
 STATE_ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64)]
@@ -60,3 +63,24 @@ def test_a_failed_write_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
     found, _ = checkpoints.load()
     assert found.number == 1
     assert [p.name for p in tmp_path.iterdir()] == [STATE]
+
+
+def test_whoever_lost_the_lease_changes_nothing_of_who_took_it(tmp_path: Path) -> None:
+    settings = settings_module.load([f"store.root={tmp_path}", "store.shared=s3://bucket"])
+    checkpoints = Checkpoints(tmp_path / "c", partial(while_held, settings))
+    with leased(settings, "train-abc", "tonight"):
+        checkpoints.save_best(0, [np.zeros(2)])
+        checkpoints.save(Position(number=1, best_epoch=0), STATE_ARRAYS)
+        lease = Leases.open(settings).take("train-abc", "tonight")  # the retry, while this one was thought dead
+        for change in (
+            lambda: checkpoints.save(Position(number=2, best_epoch=1), STATE_ARRAYS),
+            lambda: checkpoints.save_best(0, [np.ones(2)]),
+            checkpoints.remove,
+        ):
+            with pytest.raises(LeaseLostError, match="run tonight took its place"):
+                change()
+    assert Leases.open(settings).names("train-") == [lease.name]
+    found, _ = Checkpoints(tmp_path / "c").load()
+    assert found.number == 1
+    assert checkpoints.load_best(0)[0].tolist() == [0, 0]
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["best-0.npz", STATE]

@@ -13,10 +13,10 @@ import pytest
 from pipeline.core import artifacts
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import BusyError, DataError, MissingInputError, SettingsError
-from pipeline.core.locks import only_one
 from pipeline.core.run import Run
 from pipeline.core.sections import Prepare, Shop, Train
 from pipeline.core.settings import Settings
+from pipeline.store.leases import leased
 from pipeline.train.prepared import Prepared
 from pipeline.train.step import run as train
 
@@ -96,7 +96,7 @@ def test_the_same_training_is_not_done_twice_and_leaves_no_checkpoint(trained: t
     settings, run = trained
     again = train(settings, run)
     assert again.cached
-    assert [path.suffix for path in (run.root / "checkpoints").iterdir()] == [".lock"]
+    assert list((run.root / "checkpoints").iterdir()) == []
 
 
 def test_mlflow_has_settings_live_figures_and_the_table(trained: tuple[Settings, Run]) -> None:
@@ -117,10 +117,7 @@ def test_a_second_trainer_of_the_same_model_is_told_who_is_at_it(settings: Setti
     settings = shop_settings(settings)
     run = run_of(settings, prepared_shop)
     key = artifacts.input_key("train", {"prepare": "0" * 32}, settings.keyed("train", "shop"))
-    with (
-        only_one(run.layout.checkpoints(key).with_suffix(".lock"), "Training"),
-        pytest.raises(BusyError, match="process"),
-    ):
+    with leased(settings, f"train-{key}", "tonight"), pytest.raises(BusyError, match="run tonight"):
         train(settings, run)
 
 

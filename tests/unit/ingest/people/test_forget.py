@@ -401,10 +401,7 @@ def test_a_run_at_work_on_a_day_or_in_training_is_named(shop: Shop) -> None:
     with leased(shop.settings, f"ingest {FIRST}", "tonight"), pytest.raises(BusyError, match="tonight"):
         shop.forget()
     assert Erasures.open(shop.settings).all()[0].state == "begun"
-    from pipeline.core.locks import only_one
-
-    lock = shop.root / "checkpoints" / "abc.lock"
-    with only_one(lock, "Training abc"), pytest.raises(BusyError, match="Training abc"):
+    with leased(shop.settings, "train-abc", "tonight"), pytest.raises(BusyError, match=r"`train-abc`.*run tonight"):
         shop.forget()
     shop.forget()
 
