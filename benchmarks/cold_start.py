@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +26,9 @@ import pyarrow.parquet as parquet
 
 from benchmarks.claims import Claim, judged_queries, publish
 from benchmarks.held_out_items import drawn_items, prepare_without
-from benchmarks.nights import TO_BUNDLE, TO_PREPARE, Night, retriever_of
-from benchmarks.peers import python_of
+from benchmarks.nights import SHOPS, TO_BUNDLE, TO_PREPARE, Night, retriever_of
+from benchmarks.peers.environments import python_of
 from pipeline.core.artifacts import Artifact
-from pipeline.core.days import Days
 from pipeline.model.features import Query, encode_queries
 from pipeline.model.metrics import recall_at_k
 from pipeline.model.retriever import Retriever
@@ -66,31 +64,16 @@ class Asked:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.cold_start", description=__doc__.splitlines()[0])
-    parser.add_argument("--shops", nargs="+", choices=("generated", "online_retail"), default=["generated"])
+    parser.add_argument("--shops", nargs="+", choices=SHOPS, default=["generated"])
     parser.add_argument("--items", type=int, default=2000, help="of the generated shop")
     parser.add_argument("--share", type=float, default=0.1, help="of the items, never trained on")
     parser.add_argument("--scratch", type=Path, default=Path("var/benchmarks/cold_start"))
     given = parser.parse_args()
     claims, details = [], {}
     for shop in given.shops:
-        root = given.scratch / shop
-        night = _online_retail(root) if shop == "online_retail" else _generated(root, given.items)
-        made, details[shop] = _at(night, shop, given.share)
+        made, details[shop] = _at(Night.of(shop, given.scratch / shop, given.items), shop, given.share)
         claims += made
     publish("cold_start", claims, PACKAGES, details)
-
-
-def _generated(root: Path, items: int) -> Night:
-    return Night.generated(root, {"simulate.items": str(items)})
-
-
-def _online_retail(root: Path) -> Night:
-    """Raises: SystemExit: there are no such logs."""
-    logs = Path(os.environ.get("BEHAVIOUR_LOGS_DIR", "")) / "online_retail" / "raw"
-    if not logs.is_dir():
-        raise SystemExit(f"{logs} is no folder; set BEHAVIOUR_LOGS_DIR to the one that holds online_retail/raw.")
-    long_test = {"prepare.min_test_queries": "100000", "prepare.max_test_days": "28"}
-    return Night(root, logs, "online_retail", Days.parse("2010-12-01..2011-12-09"), long_test)
 
 
 def _at(night: Night, shop: str, share: float) -> tuple[list[Claim], dict[str, Any]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pipeline.model.retriever import Retriever
 
 GENERATED_DAYS = Days.parse("2026-01-01..2026-02-06")
+RETAIL_DAYS = Days.parse("2010-12-01..2011-12-09")
+LONG_TEST = {"prepare.min_test_queries": "100000"}
 TO_PREPARE = ("ingest", "validate", "prepare")
 TO_BUNDLE = ("train", "optimize")
 
@@ -37,11 +39,19 @@ class Night:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def generated(cls, root: Path, settings: Mapping[str, str]) -> Night:
-        """Returns a night on the generated shop with as long a test as there may be, once its logs are written."""
-        longest = {"prepare.min_test_queries": "100000"}
-        night = cls(root, root / "source", "generated", GENERATED_DAYS, longest | settings)
-        night.command("simulate", "--to", str(night.source))
+    def of(cls, shop: str, root: Path, items: int) -> Night:
+        """Returns a night with a long test, once its logs are there.
+
+        Args:
+            items: of the generated shop.
+
+        Raises: SystemExit: there are no such logs.
+        """
+        night = NIGHTS[shop](root, items)
+        if shop == "generated":
+            night.command("simulate", "--to", str(night.source))
+        if not night.source.is_dir():
+            raise SystemExit(f"{night.source} is no folder; BEHAVIOUR_LOGS_DIR names the one that holds online_retail.")
         return night
 
     def steps(self, names: tuple[str, ...], run: str) -> Run:
@@ -62,6 +72,19 @@ class Night:
         environment = {**os.environ, "PIPELINE_SECRETS__PSEUDONYM_KEY": KEY, "TF_CPP_MIN_LOG_LEVEL": "3"}
         print(f"{name} of {self.root.name} …", flush=True)
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def _generated(root: Path, items: int) -> Night:
+    return Night(root, root / "source", "generated", GENERATED_DAYS, {**LONG_TEST, "simulate.items": str(items)})
+
+
+def _online_retail(root: Path, _: int) -> Night:
+    logs = Path(os.environ.get("BEHAVIOUR_LOGS_DIR", "")) / "online_retail" / "raw"
+    return Night(root, logs, "online_retail", RETAIL_DAYS, {**LONG_TEST, "prepare.max_test_days": "28"})
+
+
+NIGHTS = {"generated": _generated, "online_retail": _online_retail}
+SHOPS = tuple(NIGHTS)
 
 
 def retriever_of(run: Run) -> Retriever:

@@ -28,7 +28,7 @@ import pyarrow.parquet as parquet
 
 from benchmarks.claims import Claim, judged_queries, publish
 from benchmarks.nights import TO_BUNDLE, TO_PREPARE, Night, retriever_of
-from benchmarks.peers import python_of
+from benchmarks.peers.environments import python_of
 from pipeline.core.artifacts import Artifact
 from pipeline.model.features import Query
 from pipeline.model.metrics import hit_rate_at_k, recall_at_k
@@ -116,7 +116,7 @@ def main() -> None:
 
 def _at(items: int, root: Path) -> tuple[list[Claim], dict[str, Any]]:
     """Measures one size of shop."""
-    run = Night.generated(root, {"simulate.items": str(items)}).steps((*TO_PREPARE, *TO_BUNDLE), "search")
+    run = Night.of("generated", root, items).steps((*TO_PREPARE, *TO_BUNDLE), "search")
     prepared, retriever = run.artifact("prepare"), retriever_of(run)
     shelf, validation, searches = Shelf.load(prepared), *(Searches.load(prepared, p) for p in ("validation", "test"))
     titles, bearers = shelf.named_alike
