@@ -67,11 +67,11 @@ def main() -> None:
     parser.add_argument("--shops", nargs="+", choices=SHOPS, default=["generated"])
     parser.add_argument("--items", type=int, default=2000, help="of the generated shop")
     parser.add_argument("--share", type=float, default=0.1, help="of the items, never trained on")
-    parser.add_argument("--scratch", type=Path, default=Path("var/benchmarks/cold_start"))
+    parser.add_argument("--scratch", type=Path, default=Path("var/benchmarks/nights"))
     given = parser.parse_args()
     claims, details = [], {}
     for shop in given.shops:
-        made, details[shop] = _at(Night.of(shop, given.scratch / shop, given.items), shop, given.share)
+        made, details[shop] = _at(Night.of(shop, given.scratch, given.items), shop, given.share)
         claims += made
     publish("cold_start", claims, PACKAGES, details)
 
@@ -124,7 +124,7 @@ def _content_knn(
         "test": {"histories": test.histories},
     }
     (folder / "asked.json").write_text(json.dumps(asked))
-    subprocess.run([python_of("text"), "-m", "benchmarks.peers.text.content_knn", str(folder)], check=True)
+    subprocess.run([str(python_of("text")), "-m", "benchmarks.peers.content_knn", str(folder)], check=True)
     return json.loads((folder / "answered.json").read_text())
 
 

@@ -39,15 +39,16 @@ class Night:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, shop: str, root: Path, items: int) -> Night:
+    def of(cls, shop: str, scratch: Path, items: int) -> Night:
         """Returns a night with a long test, once its logs are there.
 
         Args:
+            scratch: holds a store for every shop, which all benchmarks share.
             items: of the generated shop.
 
         Raises: SystemExit: there are no such logs.
         """
-        night = NIGHTS[shop](root, items)
+        night = NIGHTS[shop](scratch, items)
         if shop == "generated":
             night.command("simulate", "--to", str(night.source))
         if not night.source.is_dir():
@@ -74,13 +75,16 @@ class Night:
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
-def _generated(root: Path, items: int) -> Night:
+def _generated(scratch: Path, items: int) -> Night:
+    root = scratch / f"generated-{items}"
     return Night(root, root / "source", "generated", GENERATED_DAYS, {**LONG_TEST, "simulate.items": str(items)})
 
 
-def _online_retail(root: Path, _: int) -> Night:
+def _online_retail(scratch: Path, _: int) -> Night:
     logs = Path(os.environ.get("BEHAVIOUR_LOGS_DIR", "")) / "online_retail" / "raw"
-    return Night(root, logs, "online_retail", RETAIL_DAYS, {**LONG_TEST, "prepare.max_test_days": "28"})
+    return Night(
+        scratch / "online_retail", logs, "online_retail", RETAIL_DAYS, {**LONG_TEST, "prepare.max_test_days": "28"}
+    )
 
 
 NIGHTS = {"generated": _generated, "online_retail": _online_retail}

@@ -104,24 +104,25 @@ class Shelf:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.search", description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, nargs="+", default=[2000, 10_000], help="of the generated shop")
-    parser.add_argument("--scratch", type=Path, default=Path("var/benchmarks/search"))
+    parser.add_argument("--scratch", type=Path, default=Path("var/benchmarks/nights"))
     asked = parser.parse_args()
     claims, details = [], {}
     for items in asked.items:
-        made, told = _at(items, asked.scratch / str(items))
+        made, told = _at(items, asked.scratch)
         claims += made
         details[f"{items:,} items"] = told
     publish("search", claims, PACKAGES, details)
 
 
-def _at(items: int, root: Path) -> tuple[list[Claim], dict[str, Any]]:
+def _at(items: int, scratch: Path) -> tuple[list[Claim], dict[str, Any]]:
     """Measures one size of shop."""
-    run = Night.of("generated", root, items).steps((*TO_PREPARE, *TO_BUNDLE), "search")
+    night = Night.of("generated", scratch, items)
+    run = night.steps((*TO_PREPARE, *TO_BUNDLE), "search")
     prepared, retriever = run.artifact("prepare"), retriever_of(run)
     shelf, validation, searches = Shelf.load(prepared), *(Searches.load(prepared, p) for p in ("validation", "test"))
     titles, bearers = shelf.named_alike
     rank = partial(retriever.rank, k=K, exclude_seen=False)
-    peers, tuned = _bm25(root / "bm25", shelf, validation, {"searches": searches.texts, "titles": titles})
+    peers, tuned = _bm25(night.root / "bm25", shelf, validation, {"searches": searches.texts, "titles": titles})
     knowing = recall_at_k(rank(searches.queries), searches.targets, K)
     ours = {"searches": rank(searches.alone), "titles": rank([Query([], [], title) for title in titles])}
     answers = {"ours": ours, **peers}
@@ -156,7 +157,7 @@ def _bm25(
         "validation": {"queries": validation.texts, "targets": targets},
     }
     (folder / "asked.json").write_text(json.dumps(asked))
-    subprocess.run([python_of("text"), "-m", "benchmarks.peers.text.bm25", str(folder)], check=True)
+    subprocess.run([str(python_of("text")), "-m", "benchmarks.peers.bm25", str(folder)], check=True)
     answered = json.loads((folder / "answered.json").read_text())
     tuned = {text: each.pop("tuned") for text, each in answered.items()}
     ranked = {

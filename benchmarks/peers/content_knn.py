@@ -1,4 +1,4 @@
-"""Content-KNN: `python -m benchmarks.peers.text.content_knn FOLDER` tunes on validation and answers the test.
+"""Content-KNN: `python -m benchmarks.peers.content_knn FOLDER` tunes on validation and answers the test.
 
 An item is TF-IDF of its title, the prefixes of its category path, its brand and its price band, each of unit length
 times a weight, the whole of unit length; a query is the sum of its newest items, older ones weighing less. Ranked is by

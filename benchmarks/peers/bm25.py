@@ -1,4 +1,4 @@
-"""BM25 over titles: `python -m benchmarks.peers.text.bm25 FOLDER` tunes on validation and answers the test.
+"""BM25 over titles: `python -m benchmarks.peers.bm25 FOLDER` tunes on validation and answers the test.
 
 The form of BM25, k1, b and whether category and brand are written behind the title are those that find most on
 validation. Of items with equal scores the one met by more people comes first.

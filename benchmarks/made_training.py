@@ -1,0 +1,99 @@
+"""A training set of any size, as `prepare` would leave it, for measuring how learning grows.
+
+Items lie in clusters of twenty, popular ones first; a sequence stays in one cluster, so that there is something to
+learn. All items are in the table and share in the targets; only the first `targets` events are learnt from, so that a
+larger catalogue costs what it costs by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from pipeline.core.artifacts import Artifact, build
+from pipeline.core.schema import QUERY
+from pipeline.simulate import lexicon
+
+CLUSTER = 20
+EVENTS_AN_ITEM = 2
+SECONDS_APART = 600
+VIEW = 1
+
+
+@dataclass(frozen=True)
+class Made:
+    """How much of everything.
+
+    Attributes:
+        length: mean events of a sequence.
+    """
+
+    items: int
+    targets: int
+    length: int
+    seed: int = 5
+
+    def write(self, folder: Path) -> Artifact:
+        return build(folder, self._fill)
+
+    def _fill(self, folder: Path) -> None:
+        import ibis
+
+        draw = np.random.default_rng(self.seed)
+        offsets_S1 = self._offsets(draw)
+        events = int(offsets_S1[-1])
+        items_N = self._items_met(draw, offsets_S1)
+        arrays = {
+            "sequence_items": items_N,
+            "sequence_types": np.full(events, VIEW, np.uint8),
+            "sequence_times": 1_767_225_600 + np.arange(events) * SECONDS_APART,
+            "sequence_offsets": offsets_S1,
+            "targets": np.arange(self.targets),
+            "target_queries": np.full(self.targets, -1, np.int32),
+        }
+        for name, values in arrays.items():
+            np.save(folder / f"{name}.npy", values)
+        (folder / "queries.json").write_text(json.dumps([]))
+        parquet.write_table(self._catalogue(draw, items_N), folder / "items.parquet")
+        parquet.write_table(ibis.schema(QUERY).to_pyarrow().empty_table(), folder / "validation.parquet")
+
+    def _offsets(self, draw: np.random.Generator) -> np.ndarray:
+        wanted = max(self.items * EVENTS_AN_ITEM, self.targets)
+        lengths = 2 + draw.geometric(1 / self.length, 1 + 2 * wanted // self.length)
+        ends = np.cumsum(lengths)
+        return np.concatenate([[0], ends[: np.searchsorted(ends, wanted) + 1]])
+
+    def _items_met(self, draw: np.random.Generator, offsets_S1: np.ndarray) -> np.ndarray:
+        """Returns int32 [N]; chances fall with rank as Zipf's law, among clusters and within one."""
+        clusters = max(1, self.items // CLUSTER)
+        cluster_S = _ranked(draw, clusters, len(offsets_S1) - 1)
+        cluster_N = np.repeat(cluster_S, np.diff(offsets_S1))
+        return (cluster_N * CLUSTER + _ranked(draw, min(CLUSTER, self.items), len(cluster_N)) + 1).astype(np.int32)
+
+    def _catalogue(self, draw: np.random.Generator, items_N: np.ndarray) -> pa.Table:
+        index_n = np.arange(1, self.items + 1, dtype=np.int32)
+        events_n = np.bincount(items_N, minlength=self.items + 1)[1:]
+        leaf_n = (index_n - 1) // CLUSTER % len(lexicon.LEAVES)
+        words = [np.array(lexicon.COLOURS)[draw.integers(len(lexicon.COLOURS), size=self.items)]]
+        words += [np.array(lexicon.MATERIALS)[draw.integers(len(lexicon.MATERIALS), size=self.items)]]
+        words += [np.array([noun for _, noun in lexicon.LEAVES])[leaf_n], index_n.astype(str)]
+        columns = {
+            "index": index_n,
+            "item_id": [f"sku{number}" for number in index_n.tolist()],
+            "category": np.array([path for path, _ in lexicon.LEAVES])[leaf_n],
+            "brand": [lexicon.brand_name(number) for number in (index_n % 500).tolist()],
+            "title": [" ".join(each) for each in zip(*words, strict=True)],
+            "price": np.round(np.exp(draw.normal(3, 1, self.items)), 2),
+            "probability": events_n / max(events_n.sum(), 1),
+        }
+        return pa.table({name: pa.array(values) for name, values in columns.items()})
+
+
+def _ranked(draw: np.random.Generator, ranks: int, count: int) -> np.ndarray:
+    """Returns int64 [count] in [0, ranks)."""
+    return np.minimum(((ranks + 1.0) ** draw.random(count)).astype(np.int64) - 1, ranks - 1)
