@@ -13,7 +13,7 @@ from pipeline.core.settings import Settings
 from pipeline.gate.contenders import Contender
 from pipeline.gate.held_out import TestSet
 from pipeline.gate.rules import Evidence, Measured
-from pipeline.model.baselines import Interactions, item_knn, popularity
+from pipeline.model.baselines import Interactions, ItemKnn, Popularity
 from pipeline.model.statistics import paired_interval
 
 
@@ -31,7 +31,7 @@ def measure(
     sides |= {f"anchor {anchor.digest[:12]}": anchor for anchor in anchors}
     rankers: dict[str, Any] = {name: side.retriever for name, side in sides.items() if side.retriever}
     log = Interactions.load(prepared)
-    rankers |= {"popularity": popularity(log), "item_knn": item_knn(log)}
+    rankers |= {"popularity": Popularity(log), "item_knn": ItemKnn(log)}
     compare(into, test, _rank_all(test, rankers, settings.shop.k), settings)
 
 

@@ -9,14 +9,13 @@ from typing import Any
 
 from pipeline.core.artifacts import Artifact
 from pipeline.core.step import Report
-from pipeline.model.baselines import Interactions, item_knn, own_items, popularity
+from pipeline.model.baselines import BASELINES, Interactions
 from pipeline.train.checkpoint import Position
 from pipeline.train.curves import draw_curves
 from pipeline.train.export import MODEL, figure, save_figures
 from pipeline.train.tracked import Tracked
 from pipeline.train.validation import Ranker, Validation
 
-BASELINES = {"popularity": popularity, "item_knn": item_knn, "own_items": own_items}
 JUDGED = (MODEL, "popularity", "item_knn")
 
 

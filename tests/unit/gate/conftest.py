@@ -25,7 +25,7 @@ from pipeline.store.ledger import Ledger
 from tests.fixtures.bundles import item_id
 from tests.fixtures.contenders import digest_of
 
-TEST_START = datetime(2024, 5, 8, tzinfo=UTC)
+VALIDATION_START, TEST_START = datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 5, 8, tzinfo=UTC)
 TEST_DAYS = 7
 ITEMS = 50
 
@@ -75,9 +75,11 @@ def write_prepared(folder: Path, rows: list[dict]) -> None:
     items = {"item_id": [item_id(n) for n in range(1, ITEMS + 1)], "probability": share}
     parquet.write_table(pa.table(items), folder / "items.parquet")
     np.save(folder / "sequence_items.npy", np.arange(1, ITEMS + 1, dtype=np.int32))
+    np.save(folder / "sequence_times.npy", np.full(ITEMS, VALIDATION_START.timestamp(), np.int64))
     np.save(folder / "sequence_offsets.npy", np.array([0, ITEMS // 2, ITEMS], np.int64))
     end = TEST_START + timedelta(days=TEST_DAYS)
-    split = {"test_start": TEST_START.isoformat(), "test_end": end.isoformat(), "data_end": TEST_START.isoformat()}
+    moments = {"validation_start": VALIDATION_START, "test_start": TEST_START, "test_end": end, "data_end": TEST_START}
+    split = {name: moment.isoformat() for name, moment in moments.items()}
     (folder / "split.json").write_text(json.dumps(split))
 
 

@@ -17,6 +17,11 @@ from pipeline.core.artifacts import Artifact
 
 ITEMS, TASTES, USERS, EVENTS = 20, 2, 60, 12
 NOON = 1_323_345_600
+SPLIT = {
+    "validation_start": "2011-12-08T12:00:00+00:00",
+    "test_start": "2011-12-10T12:00:00+00:00",
+    "data_end": "2011-12-08T12:00:00+00:00",
+}
 
 
 def make_prepared(folder: Path) -> Artifact:
@@ -44,7 +49,7 @@ def _fill(folder: Path) -> None:
     parquet.write_table(_items(events_n, probability_n), folder / "items.parquet")
     for name in ("validation", "test"):
         parquet.write_table(_queries(draw), folder / f"{name}.parquet")
-    (folder / "split.json").write_text(json.dumps({"data_end": "2011-12-08T12:00:00+00:00"}))
+    (folder / "split.json").write_text(json.dumps(SPLIT))
 
 
 def _items(events_n: np.ndarray, probability_n: np.ndarray) -> pa.Table:
