@@ -1,11 +1,14 @@
 """How good ranked answers are, one value a query; a query without targets has none (NaN), it is not a miss.
 
-Each takes lists of item ids, best first, and the items that would have been right. Duplicates among targets count once.
+Most take lists of item ids, best first, and the items that would have been right. Duplicates among targets count once.
+Two ask what is answered, right or not: how much of the catalogue is ever shown, and how popular it is.
+
+Shapes: Q queries, n items, P pairs of a query and one of its targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -43,6 +46,39 @@ def ndcg_at_k(ranked: Ranked, targets: Targets, k: int) -> np.ndarray:
 
 
 METRICS = {"recall": recall_at_k, "mrr": mrr_at_k, "ndcg": ndcg_at_k, "hit_rate": hit_rate_at_k}
+
+
+def found_at_k(ranked: Ranked, targets: Targets, k: int) -> np.ndarray:
+    """Returns float64 [P]: 1 for each target, query after query, that is among its query's first k, else 0."""
+    pairs = zip(ranked, targets, strict=True)
+    return np.array([item in best for answer, wanted in pairs for best in [set(answer[:k])] for item in wanted], float)
+
+
+def coverage_at_k(ranked: Ranked, k: int, items: int) -> float:
+    """Returns the share of the catalogue's items that is among the first k of any answer.
+
+    Source: Ge, Delgado-Battenfeld & Jannach 2010, catalog coverage.
+    """
+    return len({item for answer in ranked for item in answer[:k]}) / items
+
+
+def popularity_percentiles(events_n: np.ndarray) -> np.ndarray:
+    """Returns float64 [n]: the share of the other items that have fewer events, equal ones counting half.
+
+    1 is the one most popular item, 0 the one least popular; over the catalogue the mean is .5.
+    """
+    _, level_n, counts = np.unique(events_n, return_inverse=True, return_counts=True)
+    below = np.cumsum(counts) - counts + (counts - 1) / 2
+    return below[level_n] / max(len(events_n) - 1, 1)
+
+
+def popularity_at_k(ranked: Ranked, percentiles: Mapping[Hashable, float], k: int) -> np.ndarray:
+    """Returns float64 [Q]: the mean percentile of the first k items; NaN where nothing is answered.
+
+    Source: Yin et al. 2012 (average popularity of what is recommended), with percentiles in place of counts.
+    """
+    means = [[percentiles[item] for item in answer[:k]] for answer in ranked]
+    return np.array([np.mean(found) if found else np.nan for found in means], np.float64)
 
 
 def _each(ranked: Ranked, targets: Targets, k: int, value: Callable[[list[bool], int], float]) -> np.ndarray:

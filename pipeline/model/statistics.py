@@ -86,6 +86,37 @@ def paired_interval(
     return interval(ours_Q - theirs_Q, users, samples, confidence, seed)
 
 
+def intervals(
+    values_QC: np.ndarray, users: Sequence[Any], samples: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> list[Interval]:
+    """Returns the `interval` of each column; one draw of users serves all.
+
+    Args: values_QC: float [Q, C], NaN where a query is not of a column; an empty column has a mean of NaN and n = 0.
+    """
+    owner_Q, known_QC = _owners(users), np.isfinite(values_QC)
+    size = int(owner_Q.max(initial=-1)) + 1
+    sums_UC, counts_UC = np.zeros((2, size, values_QC.shape[1]))
+    np.add.at(sums_UC, owner_Q, np.where(known_QC, values_QC, 0.0))
+    np.add.at(counts_UC, owner_Q, known_QC)
+    generator, means = np.random.default_rng(seed), []
+    for begin in range(0, samples, rows := max(1, CELLS_PER_BLOCK // size)):
+        drawn_SU = generator.multinomial(size, np.full(size, 1 / size), min(rows, samples - begin)).astype(np.float64)
+        counts_SC = drawn_SU @ counts_UC
+        means.append(np.where(counts_SC > 0, drawn_SU @ sums_UC / np.maximum(counts_SC, 1), np.nan))
+    return [
+        _of_column(*column, confidence) for column in zip(sums_UC.T, counts_UC.T, np.concatenate(means).T, strict=True)
+    ]
+
+
+def _of_column(sums_U: np.ndarray, counts_U: np.ndarray, means_S: np.ndarray, confidence: float) -> Interval:
+    n, means_S = int(counts_U.sum()), means_S[np.isfinite(means_S)]
+    if not n:
+        return Interval(math.nan, math.nan, math.nan, math.nan, 0)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means_S, [tail, 1 - tail])
+    return Interval(float(sums_U.sum() / n), float(low), float(high), float(means_S.std(ddof=1)), n)
+
+
 def resampled_means(sums_U: np.ndarray, counts_U: np.ndarray, samples: int, seed: int) -> np.ndarray:
     """Returns float64 [samples]: the mean of each resample of users, drawn in blocks that fit the cache."""
     generator = np.random.default_rng(seed)
@@ -158,6 +189,11 @@ def _by_user(values_Q: np.ndarray, users: Sequence[Any] | None) -> tuple[np.ndar
         return values_Q, np.ones(len(values_Q))
     if len(users) != len(values_Q):
         raise ShapeError(f"{len(users)} users were given for {len(values_Q)} values; each value needs its user.")
-    places: dict[Any, int] = {}
-    owner_Q = np.fromiter((places.setdefault(user, len(places)) for user in users), np.int64, len(values_Q))
+    owner_Q = _owners(users)
     return np.bincount(owner_Q, values_Q), np.bincount(owner_Q).astype(np.float64)
+
+
+def _owners(users: Sequence[Any]) -> np.ndarray:
+    """Returns int64 [Q]: users as numbers from 0, in the order they are first seen."""
+    places: dict[Any, int] = {}
+    return np.fromiter((places.setdefault(user, len(places)) for user in users), np.int64, len(users))

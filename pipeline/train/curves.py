@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 INK, PALE, LOSS, RECALL = "#22303c", "#d5dbe1", "#b4532a", "#1f6f8b"
-BASELINE_STYLES = {"item_knn": (0, (4, 2)), "popularity": (0, (1, 2)), "own_items": (0, (6, 2, 1, 2))}
+STYLES = ((0, (1, 2)), (0, (1, 1)), (0, (6, 2, 1, 2)), (0, (4, 2)), (0, (8, 2)))
 
 
 def draw_curves(path: Path, epochs: Sequence[Mapping[str, Any]], baselines: Mapping[str, float], label: str) -> None:
@@ -15,7 +16,7 @@ def draw_curves(path: Path, epochs: Sequence[Mapping[str, Any]], baselines: Mapp
 
     Args:
         epochs: records with `epoch`, `loss`, `recall`.
-        baselines: the judged metric by baseline.
+        baselines: the judged metric by what people call the baseline.
         label: of that metric, such as `recall@20`.
     """
     import matplotlib
@@ -51,10 +52,9 @@ def _plain(axes: Any, title: str) -> None:
 
 
 def _draw_baselines(axes: Any, baselines: Mapping[str, float]) -> None:
-    for name, value in sorted(baselines.items(), key=lambda pair: -pair[1]):
-        style = BASELINE_STYLES.get(name, "--")
-        shown = f"{name.replace('_', ' ')} {value:.3f}"
-        axes.axhline(value, color=INK, linewidth=1, linestyle=style, alpha=0.6, label=shown)
+    styles = dict(zip(baselines, cycle(STYLES), strict=False))
+    for title, value in sorted(baselines.items(), key=lambda pair: -pair[1]):
+        axes.axhline(value, color=INK, linewidth=1, linestyle=styles[title], alpha=0.6, label=f"{title} {value:.3f}")
 
 
 def _explain(axes: Any, epochs: Sequence[Mapping[str, Any]]) -> None:

@@ -5,20 +5,16 @@ Shapes: n items, D dim.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.model.features import encode_queries
 from pipeline.train.prepared import Prepared
 from pipeline.train.trainer import Trainer
-from pipeline.train.validation import Validation, VectorRanker
-
-MODEL = "two_tower"
+from pipeline.train.validation import VectorRanker
 
 
 def known_inputs(inputs: Mapping[str, np.ndarray], probability_n1: np.ndarray) -> dict[str, np.ndarray]:
@@ -53,34 +49,3 @@ def save_towers(out: Path, trainer: Trainer, prepared: Prepared) -> None:
     trainer.read_histories_with(vectors_nD)
     trainer.towers.query.save_weights(str(out / "query_tower.weights.h5"))
     np.save(out / "item_vectors.npy", vectors_nD)
-
-
-def save_figures(
-    out: Path, validation: Validation, values: Mapping[str, Mapping[tuple[str, str], np.ndarray]]
-) -> list[dict[str, Any]]:
-    """Writes `metrics.json` and `per_query_validation.parquet`, and returns the table's rows.
-
-    Args:
-        values: per-query values by model, as `Validation.values` gives them.
-    """
-    rows = [row for model, found in values.items() for row in validation.rows(model, found)]
-    (out / "metrics.json").write_text(json.dumps({"k": validation.k, "rows": rows}, indent=1))
-    _save_per_query(out / "per_query_validation.parquet", validation, values[MODEL])
-    return rows
-
-
-def _save_per_query(path: Path, validation: Validation, found: Mapping[tuple[str, str], np.ndarray]) -> None:
-    import pyarrow as arrow
-    from pyarrow import parquet
-
-    facts = {"query_id": validation.ids, "user": validation.users, "kind": validation.kinds}
-    figures = {f"{metric}@{validation.k}_{sense}": values_Q for (metric, sense), values_Q in found.items()}
-    parquet.write_table(arrow.table({**facts, **figures}), path)
-
-
-def figure(rows: Sequence[Mapping[str, Any]], model: str, metric: str, slice_name: str) -> Mapping[str, Any] | None:
-    """Returns one row of the table, or None where that slice is empty."""
-    for row in rows:
-        if (row["model"], row["metric"], row["slice"]) == (model, metric, slice_name):
-            return row
-    return None

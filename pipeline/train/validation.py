@@ -1,12 +1,13 @@
 """The validation queries, and how good any ranker's answers to them are, whole and by slice.
 
-Shapes: Q queries, n items, D dim, K answers.
+Shapes: Q queries, n items, D dim, K answers, P pairs of a query and one of its targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,12 +15,20 @@ import numpy as np
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import DataError
 from pipeline.model.features import Query
-from pipeline.model.metrics import METRICS, recall_at_k
-from pipeline.model.statistics import interval
+from pipeline.model.judged import wants_new_items
+from pipeline.model.metrics import METRICS, coverage_at_k, found_at_k, popularity_at_k, recall_at_k
+from pipeline.model.slices import Catalogued, Targets
+from pipeline.model.standing import Standing
+from pipeline.model.statistics import intervals
 
 QUERIES_PER_BLOCK = 1024
 BOOTSTRAP_SAMPLES = 500
+LEAST_QUERIES = 10
+"""With fewer a row has no interval."""
+SENSES = ("judged", "all_items", "new_items")
 KINDS = ("recommend", "search")
+Answers = Mapping[str, Sequence[Sequence[str]]]
+Values = dict[tuple[str, str], np.ndarray]
 
 
 class Ranker(Protocol):
@@ -71,8 +80,11 @@ class VectorRanker:
 class Validation:
     """Queries with what would have been right.
 
+    Three senses of it: `all_items` counts every target; `new_items` leaves the history out of answers and targets;
+    `judged` is what the shop wants (`model.judged`).
+
     Attributes:
-        new_items: whether the shop wants recommendations the user did not have before.
+        metric: `shop.metric`.
         targets, new_targets: item ids; the new ones are not in the query's history.
     """
 
@@ -83,7 +95,8 @@ class Validation:
     targets: Sequence[Sequence[str]]
     new_targets: Sequence[Sequence[str]]
     k: int
-    new_items: bool
+    metric: str
+    items: Catalogued
 
     @classmethod
     def load(cls, prepared: Artifact, k: int, metric: str) -> Validation:
@@ -105,7 +118,8 @@ class Validation:
             [row["target_item_ids"] for row in rows],
             [row["new_target_item_ids"] for row in rows],
             k,
-            metric == "new_items",
+            metric,
+            Catalogued.load(prepared),
         )
 
     def judged_recall(self, ranker: Ranker) -> float:
@@ -113,46 +127,96 @@ class Validation:
         found = []
         for fresh in (True, False):
             rows = np.flatnonzero(self.wants_new_Q == fresh)
-            targets = self.new_targets if fresh else self.targets
             ranked = ranker.rank([self.queries[row] for row in rows], self.k, exclude_seen=fresh)
-            found.append(recall_at_k(ranked, [targets[row] for row in rows], self.k))
+            found.append(recall_at_k(ranked, [self.wanted["judged"][row] for row in rows], self.k))
         recalls_Q = np.concatenate(found)
         return float(np.nanmean(recalls_Q)) if np.isfinite(recalls_Q).any() else 0.0
 
-    @property
+    @cached_property
     def wants_new_Q(self) -> np.ndarray:
-        """Which queries are judged on new items: recommendations, where the shop says so."""
-        return (self.kinds == "recommend") & self.new_items
+        """Which queries are judged on new items."""
+        return np.array([wants_new_items(kind, self.metric) for kind in self.kinds], bool)
 
-    def values(self, ranker: Ranker, metrics: Iterable[str] = tuple(METRICS)) -> dict[tuple[str, str], np.ndarray]:
-        """Returns float64 [Q] by metric and sense, NaN where a query has no target.
+    @cached_property
+    def wanted(self) -> dict[str, Sequence[Sequence[str]]]:
+        """The targets by sense."""
+        judged = self._judged(self.new_targets, self.targets)
+        return {"judged": judged, "all_items": self.targets, "new_items": self.new_targets}
 
-        The senses: `all_items` counts every target; `new_items` leaves the history out of answers and targets;
-        `judged` is what the shop wants: a recommendation by `shop.metric`, a search always by all items.
+    def _judged(self, new: Sequence[Sequence[str]], all_: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+        return [new[row] if wants_new else all_[row] for row, wants_new in enumerate(self.wants_new_Q)]
+
+    def answers(self, ranker: Ranker) -> Answers:
+        """Returns the k best item ids of each query by sense."""
+        all_, new = (ranker.rank(self.queries, self.k, exclude_seen=fresh) for fresh in (False, True))
+        return {"judged": self._judged(new, all_), "all_items": all_, "new_items": new}
+
+    def values(self, answers: Answers) -> Values:
+        """Returns float64 [Q] by metric and slice, NaN where a query has no target in it.
+
+        Slices are the senses, each of them of one kind of query alone (`judged/search`), and for recall as the shop
+        wants it those of `model.slices` (`judged/no history`).
         """
-        whole = ranker.rank(self.queries, self.k, exclude_seen=False)
-        fresh = ranker.rank(self.queries, self.k, exclude_seen=True)
-        found: dict[tuple[str, str], np.ndarray] = {}
-        for name in metrics:
-            found[name, "all_items"] = METRICS[name](whole, self.targets, self.k)
-            found[name, "new_items"] = METRICS[name](fresh, self.new_targets, self.k)
-            found[name, "judged"] = np.where(self.wants_new_Q, found[name, "new_items"], found[name, "all_items"])
-        return found
+        found = {}
+        for sense in SENSES:
+            for name, metric in METRICS.items():
+                found[name, sense] = metric(answers[sense], self.wanted[sense], self.k)
+            popularity_Q = popularity_at_k(answers[sense], self.items.percentiles, self.k)
+            found["popularity_percentile", sense] = np.where(self._has_target(sense), popularity_Q, np.nan)
+        of_kinds = {
+            (name, f"{sense}/{kind}"): np.where(self.kinds == kind, values_Q, np.nan)
+            for (name, sense), values_Q in found.items()
+            for kind in KINDS
+        }
+        return {**found, **of_kinds, **self._sliced(answers["judged"])}
 
-    def rows(self, model: str, values: dict[tuple[str, str], np.ndarray]) -> list[dict[str, Any]]:
-        """Returns the table's rows of one model, each with its interval by a bootstrap over users."""
-        table = []
-        for (metric, sense), values_Q in values.items():
-            for kind in (None, *KINDS):
-                inside_Q = np.isfinite(values_Q) & ((self.kinds == kind) if kind else True)
-                if inside_Q.any():
-                    users = [user for user, inside in zip(self.users, inside_Q, strict=True) if inside]
-                    found = interval(values_Q[inside_Q], users, samples=BOOTSTRAP_SAMPLES)
-                    slice_name = f"{sense}/{kind}" if kind else sense
-                    table.append(_row(model, f"{metric}@{self.k}", slice_name, found))
-        return table
+    def _has_target(self, sense: str) -> np.ndarray:
+        return np.array([len(wanted) > 0 for wanted in self.wanted[sense]], bool)
+
+    def _sliced(self, ranked: Sequence[Sequence[str]]) -> Values:
+        targets = Targets(self.kinds, self.queries, self.wanted["judged"], self.items)
+        found_P = found_at_k(ranked, targets.targets, self.k)
+        slices = {name: inside_P for name, inside_P in targets.slices().items() if name not in KINDS}
+        return {("recall", f"judged/{name}"): targets.recall(found_P, inside_P) for name, inside_P in slices.items()}
+
+    def rows(self, model: str, answers: Answers, values: Values) -> list[dict[str, Any]]:
+        """Returns the table's rows of one model; of too few queries without an interval, of none without a value."""
+        found = intervals(np.column_stack(list(values.values())), self.users, samples=BOOTSTRAP_SAMPLES)
+        rows = []
+        for (metric, slice_name), figures in zip(values, found, strict=True):
+            value = figures.mean if figures.n else None
+            span = (figures.low, figures.high) if figures.n >= LEAST_QUERIES else (None, None)
+            rows.append(_row(model, f"{metric}@{self.k}", slice_name, value, span, figures.n))
+        for sense in SENSES:
+            kept = np.flatnonzero(self._has_target(sense))
+            covered = coverage_at_k([answers[sense][row] for row in kept], self.k, len(self.items.item_ids))
+            rows.append(_row(model, f"coverage@{self.k}", sense, covered, (None, None), len(kept)))
+        return rows
+
+    def standings(self, model: Values, baselines: Mapping[str, Values]) -> list[Standing]:
+        """Returns how the model's judged recall stands to each baseline's.
+
+        Where people also search, which no baseline can read, on recommendations alone too.
+
+        Args: baselines: by what people call them.
+        """
+        wheres = {"": "judged"} | ({"recommendations": "judged/recommend"} if len(set(self.kinds)) > 1 else {})
+        pairs = [
+            (title, where, model["recall", slice_name], values["recall", slice_name])
+            for title, values in baselines.items()
+            for where, slice_name in wheres.items()
+        ]
+        differences_QC = np.column_stack([ours_Q - theirs_Q for _, _, ours_Q, theirs_Q in pairs])
+        found = intervals(differences_QC, self.users, samples=BOOTSTRAP_SAMPLES)
+        return [
+            Standing(title, where, float(np.nanmean(ours_Q)), float(np.nanmean(theirs_Q)), f.low, f.high)
+            for (title, where, ours_Q, theirs_Q), f in zip(pairs, found, strict=True)
+            if f.n
+        ]
 
 
-def _row(model: str, metric: str, slice_name: str, found: Any) -> dict[str, Any]:
-    figures = {"value": found.mean, "low": found.low, "high": found.high, "n": found.n}
-    return {"model": model, "metric": metric, "slice": slice_name, **figures}
+def _row(
+    model: str, metric: str, slice_name: str, value: float | None, span: tuple[float | None, float | None], n: int
+) -> dict[str, Any]:
+    low, high = span
+    return {"model": model, "metric": metric, "slice": slice_name, "value": value, "low": low, "high": high, "n": n}

@@ -27,6 +27,8 @@ class ItemKnn(Baseline):
     sequences the last `ITEMS_A_SEQUENCE` items, as Schelter, Boden & Markl 2012 cut them.
     """
 
+    title = "item-KNN"
+
     def __init__(self, log: Interactions, neighbours: int = NEIGHBOURS) -> None:
         super().__init__(log, log.people_n)
         self.similarity_nn = _cosine_neighbours(log, neighbours)

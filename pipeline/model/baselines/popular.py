@@ -11,12 +11,16 @@ from pipeline.model.baselines.ranking import Baseline, Histories
 class Popularity(Baseline):
     """The same answer for everybody: what most people met."""
 
+    title = "popularity"
+
     def __init__(self, log: Interactions) -> None:
         super().__init__(log, log.people_n)
 
 
 class RecentlyPopular(Baseline):
     """What most people met lately."""
+
+    title = "recent popularity"
 
     def __init__(self, log: Interactions) -> None:
         super().__init__(log, log.recent_people_n)
@@ -27,6 +31,8 @@ class OwnItems(Baseline):
 
     Source: Li et al. 2023, GP-TopFreq.
     """
+
+    title = "own items again"
 
     def __init__(self, log: Interactions) -> None:
         super().__init__(log, log.people_n)

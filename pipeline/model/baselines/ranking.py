@@ -55,7 +55,10 @@ class Baseline:
     """Ranks the catalogue by a score that is zero for most items; equal scores go by popularity, then by index.
 
     Args: popularity_n: what orders items of equal score.
+    Attributes: title: what people call it.
     """
+
+    title: str
 
     def __init__(self, log: Interactions, popularity_n: np.ndarray) -> None:
         self._ids = np.asarray(log.item_ids, dtype=object)

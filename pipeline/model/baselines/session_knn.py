@@ -32,6 +32,8 @@ class SessionKnn(Baseline):
     most recent sequences of each item as in Kersbergen, Sprangers & Schelter 2022, section 4.
     """
 
+    title = "session-KNN"
+
     def __init__(self, log: Interactions, neighbours: int = NEIGHBOURS, recent: int = RECENT) -> None:
         super().__init__(log, log.people_n)
         self._neighbours, self._recent = neighbours, recent

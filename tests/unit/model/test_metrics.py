@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.model.metrics import METRICS, hit_rate_at_k, mrr_at_k, ndcg_at_k, recall_at_k
+from pipeline.model.metrics import (
+    METRICS,
+    coverage_at_k,
+    found_at_k,
+    hit_rate_at_k,
+    mrr_at_k,
+    ndcg_at_k,
+    popularity_at_k,
+    popularity_percentiles,
+    recall_at_k,
+)
 
 RANKED = [["a", "b", "c"], ["x", "y", "z"], ["p", "q", "r"]]
 TARGETS = [["b", "c", "m", "n"], ["w"], ["p"]]
@@ -47,3 +57,27 @@ def test_a_query_without_targets_has_no_value(metric: object) -> None:
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_an_empty_answer_finds_nothing(metric: object) -> None:
     assert metric([[]], [["a"]], 3).tolist() == [0.0]  # type: ignore[operator]
+
+
+def test_each_target_is_found_or_not() -> None:
+    # b among the first two; c, m, n not; w not; p.
+    assert found_at_k(RANKED, TARGETS, 2).tolist() == [1, 0, 0, 0, 0, 1]
+
+
+def test_coverage_is_the_share_of_the_catalogue_that_any_answer_shows() -> None:
+    # The first two of three answers show a, b, x, y, and a again: four of ten items.
+    assert coverage_at_k([["a", "b", "c"], ["x", "y"], ["a"]], 2, 10) == 0.4
+
+
+def test_percentiles_of_popularity_count_the_items_below_and_half_of_the_equal_ones() -> None:
+    # 9 lies above all four others: 1. 5 above two, equal to one: 2.5 / 4. 0: nothing below, one equal: .5 / 4.
+    found = popularity_percentiles(np.array([5, 9, 0, 5, 0]))
+    assert found.tolist() == [0.625, 1.0, 0.125, 0.625, 0.125]
+    assert popularity_percentiles(np.array([3])).tolist() == [0.0]
+
+
+def test_the_popularity_of_an_answer_is_the_mean_of_its_first_items() -> None:
+    percentiles = {"a": 1.0, "b": 0.5, "c": 0.0}
+    found = popularity_at_k([["a", "b", "c"], ["c"], []], percentiles, 2)
+    assert found[:2].tolist() == [0.75, 0.0]
+    assert np.isnan(found[2])

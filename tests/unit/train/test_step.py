@@ -16,6 +16,7 @@ from pipeline.core.errors import BusyError, DataError, MissingInputError, Settin
 from pipeline.core.run import Run
 from pipeline.core.sections import Prepare, Shop, Train
 from pipeline.core.settings import Settings
+from pipeline.model.baselines import BASELINES
 from pipeline.store.leases import leased
 from pipeline.train.prepared import Prepared
 from pipeline.train.step import run as train
@@ -55,7 +56,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Run]:
 def test_it_hands_on_every_file_of_the_contract(trained: tuple[Settings, Run]) -> None:
     artifact = trained[1].artifact("train")
     names = {"towers.json", "query_tower.weights.h5", "item_tower.weights.h5", "item_vectors.npy", "metrics.json"}
-    names |= {"history.json", "per_query_validation.parquet", "curves.svg"}
+    names |= {"history.json", "per_query_validation.parquet", "curves.svg", "table.svg"}
     assert names <= set(artifact.manifest["files"])
     artifact.verify()
 
@@ -67,7 +68,7 @@ def test_it_learns_tastes_that_popularity_cannot_know(trained: tuple[Settings, R
     # popularity knows sixteen items that are new, of which three are targets: 3/16.
     assert found["two_tower", "judged"]["value"] > 0.4
     assert found["two_tower", "judged"]["low"] > found["popularity", "judged"]["value"]
-    assert {model for model, _ in found} == {"two_tower", "popularity", "item_knn", "own_items"}
+    assert {model for model, _ in found} == {"two_tower", *BASELINES}
 
 
 def test_saved_towers_give_the_saved_vectors(trained: tuple[Settings, Run]) -> None:
@@ -110,7 +111,10 @@ def test_mlflow_has_settings_live_figures_and_the_table(trained: tuple[Settings,
     epochs = len(trained[1].artifact("train").json("history.json")["epochs"])
     assert len(client.get_metric_history(runs["train"].info.run_id, "validation.recall.3")) == epochs
     assert "two_tower.recall.3.judged" in runs["train"].data.metrics
-    assert "curves.svg" in [f.path for f in client.list_artifacts(runs["train"].info.run_id)]
+    assert {"curves.svg", "table.svg"} <= {f.path for f in client.list_artifacts(runs["train"].info.run_id)}
+    tags = runs["train"].data.tags
+    assert tags["standing"] == trained[1].artifact("train").json("metrics.json")["standing"]
+    assert tags["mlflow.note.content"] == f"**{tags['standing']}**"
 
 
 def test_a_second_trainer_of_the_same_model_is_told_who_is_at_it(settings: Settings, prepared_shop: Artifact) -> None:
