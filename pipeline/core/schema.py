@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 EVENT_TYPES = ("impression", "view", "cart", "remove", "purchase", "cancel", "search")
+MOST_EXPOSED = 16
+"""A target keeps so many items of those shown before it."""
 
 EVENT = {
     "event_id": "string",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from pipeline.core.errors import MissingSecretError
 from pipeline.core.names import Zone
+from pipeline.core.schema import MOST_EXPOSED
 
 ENVIRONMENT_PREFIX = "PIPELINE_"
 FREE = {"keyed": False}
@@ -209,6 +210,12 @@ class Train(Section):
     uniform_negatives: int = Field(
         1024, ge=0, description="Negatives drawn evenly from the catalogue, beside in-batch ones."
     )
+    hard_negatives: int = Field(
+        0, ge=0, le=256, description="Negatives drawn for each target from its category by popularity."
+    )
+    exposed_negatives: int = Field(
+        0, ge=0, le=MOST_EXPOSED, description="Negatives of each target that were shown before it and never chosen."
+    )
     dropout: float = Field(0.2, ge=0, lt=1, description="Share of features left out of each step.")
     blocks: int = Field(1, ge=0, le=8, description="Layers of causal self-attention over the history.")
     heads: int = Field(2, ge=1, le=16, description="Differently weighted sums attention makes; they divide train.dim.")
@@ -219,6 +226,9 @@ class Train(Section):
     title_share: float = Field(0.1, ge=0, le=1, description="Share asked for by title: teaches the text query.")
     next_visit_share: float = Field(0.5, ge=0, le=1, description="Share of targets told from earlier visits alone.")
     half_life_days: float = Field(90.0, ge=0, description="A target so much older counts half; 0 counts all alike.")
+    view_weight: float = Field(1.0, ge=0, description="How much a viewed target counts.")
+    cart_weight: float = Field(1.0, ge=0, description="How much one put into the cart counts.")
+    purchase_weight: float = Field(1.0, ge=0, description="How much a bought one counts.")
     visit_pause_minutes: float = Field(30.0, gt=0, description="A longer pause between two events begins a new visit.")
     patience_epochs: int = Field(2, ge=1, description="Epochs without a better validation recall before stopping.")
     checkpoint_seconds: float = Field(30.0, ge=0, description="Least time between checkpoints.", json_schema_extra=FREE)

@@ -1,52 +1,105 @@
-"""Sampled softmax over in-batch and uniform candidates, corrected for how often each was to be expected.
+"""Sampled softmax over certain and drawn candidates, corrected for how often each was to be expected.
 
-Shapes: B queries, C candidates, D dim.
+Shapes: B queries, C candidates they share, K candidates (C shared ones, or [B, K] each query's own), n items, D dim.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple
 
 from pipeline.model.keras import tf
 
 NEVER = -1e9
 
 
-def expected_draws(probability_C: tf.Tensor, in_batch: int, uniform: int, items: int) -> tf.Tensor:
-    """Returns float32 [C]: how often a candidate is to be expected among the negatives of one query.
+class Candidates(NamedTuple):
+    """Items and their vectors: int32 [C], float32 [C, D], or int32 [B, K], float32 [B, K, D] with 0 for no item."""
 
-    Of a batch of `in_batch` targets all but the query's own are its negatives, each drawn with the item's share of
-    targets; `uniform` further ones are drawn evenly from all items: (in_batch - 1) * p + uniform / items.
+    items: tf.Tensor
+    vectors: tf.Tensor
 
-    Source: Yang et al. 2020 (mixed negative sampling), section 3.2, as expected counts rather than probabilities.
+    def scores(self, queries_BD: tf.Tensor) -> tf.Tensor:
+        """Returns float32 [B, K]."""
+        own = len(self.items.shape) == 2
+        return tf.einsum("bd,bkd->bk" if own else "bd,kd->bk", queries_BD, self.vectors)
+
+    def among(self, items_BX: tf.Tensor) -> tf.Tensor:
+        """Returns bool [B, K], which of them are one of the query's."""
+        return reduce(
+            tf.logical_or, (tf.equal(self.items, items_B1) for items_B1 in tf.split(items_BX, items_BX.shape[1], 1))
+        )
+
+
+@dataclass(frozen=True)
+class SampledSoftmax:
+    """Estimates the softmax cross-entropy over the whole catalogue.
+
+    With score s = q.v / temperature, the partition function is estimated without bias by exp(s_i) of every item i that
+    is a candidate with certainty, and exp(s_j) / draws_j of every candidate j drawn that is none of those: the log of
+    the expected draws is subtracted from its score. Three kinds are drawn, and a candidate of whichever kind is
+    weighed by all the ways it could have come:
+
+        draws_j = others * p_j + uniform / n + hard * p_j / P(c) [j in c]
+
+    of `others` targets in the batch, each drawn with the item's share p of targets; of `uniform` items drawn evenly
+    from the catalogue; and of `hard` ones drawn from the category c of the query's target by their share.
+
+    Attributes:
+        probability_n1: float32, p by item index; share_n1: p_j / P(c_j), 0 for an item without category.
+        category_n1: int32, 0 for none.
+
+    Source: Bengio & Senecal 2008, section III; Yi et al. 2019, section 3 (logQ correction in batch); Yang et al. 2020,
+        section 3.2 (mixed negatives), as expected counts, which are the weights of Veach & Guibas 1995 (the balance
+        heuristic).
     """
-    return (in_batch - 1) * probability_C + uniform / max(items, 1)
 
+    probability_n1: tf.Tensor
+    share_n1: tf.Tensor
+    category_n1: tf.Tensor
+    uniform: int
+    hard: int
+    temperature: float
 
-def sampled_softmax(
-    queries_BD: tf.Tensor,
-    candidates_CD: tf.Tensor,
-    target_item_B: tf.Tensor,
-    candidate_item_C: tf.Tensor,
-    target_place_B: tf.Tensor,
-    draws_C: tf.Tensor,
-    temperature: float,
-) -> tf.Tensor:
-    """Estimates the softmax cross-entropy over the whole catalogue, one value a query.
+    def losses(
+        self,
+        queries_BD: tf.Tensor,
+        targets: Candidates,
+        exposed: Candidates,
+        shared: Candidates,
+        hard: Candidates,
+        in_step_BC: tf.Tensor,
+    ) -> tf.Tensor:
+        """Returns float32 [B].
 
-    With score s = q.v / temperature, the partition function is estimated without bias by exp(s_target), which is known
-    exactly, plus exp(s_j) / draws_j over the negatives j drawn; so log(draws_j) is subtracted from every negative's
-    score and nothing from the target's. A negative that is the query's own target (accidental hit) is left out.
+        Args:
+            queries_BD: of unit length, as the candidates' vectors are.
+            targets: each query's own, [B, 1]. exposed: further certain ones of each. shared: the batch's targets and
+                the uniform ones. hard: of each query's own.
+            in_step_BC: bool, shared ones that came into the batch because the query did, itself among them: no draws.
+        """
+        certain_BX = tf.concat([targets.items, exposed.items], 1)
+        category_B1 = tf.gather(self.category_n1, targets.items)
+        others_B1 = tf.reduce_sum(tf.cast(~in_step_BC, tf.float32), 1, keepdims=True) - self.uniform
 
-    Args:
-        queries_BD, candidates_CD: float32 of unit length.
-        target_item_B, candidate_item_C: int32 item indices.
-        target_place_B: int32, which candidate is each query's target.
-        draws_C: float32, from `expected_draws`.
+        def lowered(drawn: Candidates) -> tf.Tensor:
+            draws_BK = self._expected(drawn.items, others_B1, category_B1)
+            scores_BK = drawn.scores(queries_BD) / self.temperature - tf.math.log(tf.maximum(draws_BK, 1e-12))
+            return tf.where(drawn.among(certain_BX), NEVER, scores_BK)
 
-    Returns: float32 [B].
-    Source: Bengio & Senecal 2008, section III; Yi et al. 2019, section 3 (logQ correction in batch).
-    """
-    scores_BC = tf.matmul(queries_BD, candidates_CD, transpose_b=True) / temperature
-    target_B = tf.gather(scores_BC, target_place_B, batch_dims=1)
-    same_BC = tf.equal(target_item_B[:, tf.newaxis], candidate_item_C[tf.newaxis, :])
-    negatives_BC = tf.where(same_BC, NEVER, scores_BC - tf.math.log(tf.maximum(draws_C, 1e-12))[tf.newaxis, :])
-    return tf.reduce_logsumexp(tf.concat([target_B[:, tf.newaxis], negatives_BC], 1), 1) - target_B
+        target_B1, exposed_BE = (each.scores(queries_BD) / self.temperature for each in (targets, exposed))
+        scores_BK = [
+            target_B1,
+            tf.where(tf.equal(exposed.items, 0), NEVER, exposed_BE),
+            tf.where(in_step_BC, NEVER, lowered(shared)),
+            tf.where(tf.equal(hard.items, 0), NEVER, lowered(hard)),
+        ]
+        return tf.reduce_logsumexp(tf.concat(scores_BK, 1), 1) - target_B1[:, 0]
+
+    def _expected(self, items_K: tf.Tensor, others_B1: tf.Tensor, category_B1: tf.Tensor) -> tf.Tensor:
+        """Returns float32 [B, K]: how often each is to be drawn among the candidates of a query."""
+        in_category_BK = tf.equal(tf.gather(self.category_n1, items_K), category_B1)
+        hard_BK = tf.where(in_category_BK, self.hard * tf.gather(self.share_n1, items_K), 0.0)
+        items = self.probability_n1.shape[0] - 1
+        return others_B1 * tf.gather(self.probability_n1, items_K) + self.uniform / items + hard_BK

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.core.days import end_of_day, start_of_day
 from pipeline.core.errors import DataError
 from pipeline.prepare.arrays import blocks
+from pipeline.prepare.exposures import Exposures
 from pipeline.prepare.log import Log
 from pipeline.prepare.queries import EvaluationQuery
 from pipeline.prepare.split import Split, microseconds
@@ -67,6 +68,13 @@ def assert_known_by(split: Split, descriptions: pa.Table, base: Base | None) -> 
     if base is not None:
         until = base.learned_until
         _assert(until <= split.validation_start, f"the vocabulary of {base.day} learned until {until}, {began}")
+
+
+def assert_shown_before(shown: Exposures, split: Split) -> None:
+    """Raises: DataError: an exposure is of a time after validation began."""
+    newest = max((int(shown.shown_us[b].max()) for b in blocks(len(shown.shown_us))), default=-1)
+    began = f"validation began {split.validation_start}"
+    _assert(newest < microseconds(split.validation_start), f"an exposure is of {_moment(newest)}, {began}")
 
 
 def _assert_vocabulary(training: Training) -> None:

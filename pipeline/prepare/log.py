@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 CODE = {name: code for code, name in enumerate(EVENT_TYPES)}
 IN_SEQUENCES = (CODE["view"], CODE["cart"], CODE["remove"], CODE["purchase"])
 POSITIVE = (CODE["view"], CODE["cart"], CODE["purchase"])
-WITHOUT_SEARCH = -2
+UNCODED = -2
+SESSIONS, ITEMS = "sessions", "items"
 NEVER = np.iinfo(np.int64).max
 COLUMNS = ("event_id", "user_id", "session_id", "item_id", "event_type", "event_time", "query", "quantity")
 TYPES = {
@@ -42,8 +43,8 @@ class Log:
     An actor is a user, or a session where the user is unknown. All arrays but the names are [events].
 
     Attributes:
-        actor, session, item, query: int32 codes in the order of the names, -1 for none; a session without any search
-            is `WITHOUT_SEARCH`.
+        actor, session, item, query: int32 codes in the order of the names, -1 for none; a session that nothing asks
+            about is `UNCODED`.
         kind: uint8, index in `EVENT_TYPES`.
         time_us: int64, microseconds since 1970 in UTC.
         quantity: int32, pieces; 1 where the log does not say.
@@ -70,18 +71,16 @@ class Log:
 def read_log(engine: Engine, partitions: Sequence[Partition], folder: Path) -> Log:
     """Reads the events of these days into arrays that lie in `folder`; the log is good as long as it is there.
 
-    Impressions stay out: nobody chose them.
+    Impressions stay out: nobody chose them (see `exposures`).
     """
     events = engine.read([p.path("events.parquet") for p in partitions]).select(*COLUMNS)
     wanted = [name for name in EVENT_TYPES if name != "impression"]
     chosen, known = events.filter(events.event_type.isin(wanted)), events.user_id.notnull()
     named = chosen.mutate(known=known, actor_name=known.ifelse(chosen.user_id, chosen.session_id))
     actors = _coded(engine, "actors", named, ("known", "actor_name"), descending="known")
-    searches = named.filter(named.event_type == "search")
-    # Sessions matter for what answers a search; the others share one code, for their names are many to sort.
     names = {
-        "session_id": _coded(engine, "sessions", searches, ("session_id",)),
-        "item_id": _coded(engine, "items", named, ("item_id",)),
+        "session_id": _coded(engine, SESSIONS, _sessions_asked_about(events, named), ("session_id",)),
+        "item_id": _coded(engine, ITEMS, named, ("item_id",)),
         "query": _coded(engine, "texts", named, ("query",)),
     }
     arrays = _stored(engine, _ordered(named, actors, names), folder)
@@ -89,6 +88,17 @@ def read_log(engine: Engine, partitions: Sequence[Partition], folder: Path) -> L
     offsets = np.searchsorted(arrays["actor"], np.arange(len(people) + 1)).astype(np.int64)
     items, queries = (_names(engine, names[column], column) for column in ("item_id", "query"))
     return Log(**arrays, offsets=offsets, actors=people, items=items, queries=queries)
+
+
+def _sessions_asked_about(events: ir.Table, named: ir.Table) -> ir.Table:
+    """Returns sessions with a search, and those where goods were shown and some chosen.
+
+    The others share one code, for their names are many to sort.
+    """
+    shown = events.filter(events.event_type == "impression").select("session_id")
+    chosen = named.filter(named.event_type.isin([EVENT_TYPES[code] for code in POSITIVE])).select("session_id")
+    searches = named.filter(named.event_type == "search").select("session_id")
+    return searches.union(chosen.semi_join(shown, "session_id"))
 
 
 def _coded(engine: Engine, name: str, table: ir.Table, columns: tuple[str, ...], descending: str = "") -> ir.Table:
@@ -115,7 +125,7 @@ def _ordered(table: ir.Table, actors: ir.Table, names: Mapping[str, ir.Table]) -
         time=table.event_time.cast("timestamp('UTC', 6)"),
         quantity=table.quantity.fill_null(1).clip(-MOST_PIECES, MOST_PIECES).cast("int32"),
         turn=turn.cast("int16"),
-        uncoded=table.session_id.isnull().ifelse(-1, WITHOUT_SEARCH).cast("int32"),
+        uncoded=table.session_id.isnull().ifelse(-1, UNCODED).cast("int32"),
     )
     coded = plain.join(actors.rename(actor="code"), ["known", "actor_name"])
     for column, short in (("session_id", "session"), ("item_id", "item"), ("query", "text")):

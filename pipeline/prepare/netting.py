@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.prepare.arrays import blocks
-from pipeline.prepare.log import CODE, NEVER, POSITIVE, WITHOUT_SEARCH, Log
+from pipeline.prepare.log import CODE, NEVER, POSITIVE, UNCODED, Log
 
 MICROSECONDS_A_MINUTE = 60_000_000
 ROWS_SORTED_AT_ONCE = 1 << 23
@@ -114,7 +114,7 @@ def _rows_beside_searches(log: Log) -> np.ndarray:
     for block in blocks(len(log)):
         session, actor = log.session[block], log.actor[block]
         concerned = np.where(session >= 0, in_session[np.maximum(session, 0)], of_actor[actor])
-        concerned &= session != WITHOUT_SEARCH
+        concerned &= session != UNCODED
         concerned &= np.isin(log.kind[block], (CODE["search"], *POSITIVE))
         found.append(block.start + np.flatnonzero(concerned))
     return np.concatenate(found) if found else np.zeros(0, np.int64)

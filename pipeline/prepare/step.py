@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,11 +18,12 @@ from pipeline.core.step import Report
 from pipeline.prepare import files
 from pipeline.prepare.candidates import Period, find_candidates
 from pipeline.prepare.evidence import Evidence
-from pipeline.prepare.leak import assert_known_by, assert_no_leak, assert_own_days
+from pipeline.prepare.exposures import read_exposures, write_exposed
+from pipeline.prepare.leak import assert_known_by, assert_no_leak, assert_own_days, assert_shown_before
 from pipeline.prepare.log import Log, read_log
 from pipeline.prepare.queries import EvaluationQuery, draw_queries
 from pipeline.prepare.split import NIGHTS_OF_A_WEEK, Split, cut_by_time, microseconds
-from pipeline.prepare.training import Training, build_training, tally
+from pipeline.prepare.training import Training, build_training, tally, target_rows
 from pipeline.prepare.vocabulary import Base, grow, newest_base, point_to
 from pipeline.prepare.window import Partition, published_window
 from pipeline.store.engine import Engine, open_engine
@@ -61,10 +63,11 @@ def _prepare(settings: Settings, partitions: Sequence[Partition], base: Base | N
         base = base if base and base.learned_until <= split.validation_start else None
         training = _train(evidence, split, base, wanted, folder)
         bar.advance(sequences=len(training.offsets) - 1)
+        exposed = _expose(engine, partitions, evidence, training, split, Path(scratch), folder)
         queries = _draw(evidence, split, wanted)
         bar.advance(queries=sum(map(len, queries.values())))
         assert_no_leak(training, queries["validation"], queries["test"], log, split)
-        counts = _counts(log, training, queries)
+        counts = {**_counts(log, training, queries), "exposed_items": exposed}
         _refuse_emptiness(counts, split)
         _describe(engine, partitions, training, log, split, base, timezone, folder)
         files.write_texts(folder / "queries.json", training)
@@ -93,6 +96,25 @@ def _train(evidence: Evidence, split: Split, base: Base | None, wanted: Prepare,
     known = base.item_ids() if base else None
     vocabulary = grow(evidence.log.items, counted.events, counted.recent, wanted.min_item_events, known)
     return build_training(evidence, end_us, vocabulary, counted, folder)
+
+
+def _expose(
+    engine: Engine,
+    partitions: Sequence[Partition],
+    evidence: Evidence,
+    training: Training,
+    split: Split,
+    scratch: Path,
+    folder: Path,
+) -> int:
+    """Writes what was shown before each target and not chosen, and returns how much that is."""
+    index = training.vocabulary.indices(len(evidence.log.items))
+    (scratch / "shown").mkdir()
+    shown = read_exposures(engine, partitions, index, split.validation_start, scratch / "shown")
+    assert_shown_before(shown, split)
+    end_us = microseconds(split.validation_start)
+    targets = partial(target_rows, evidence, end_us, index)
+    return write_exposed(shown, evidence.log, targets, len(training.targets), folder)
 
 
 def _draw(evidence: Evidence, split: Split, wanted: Prepare) -> dict[str, list[EvaluationQuery]]:

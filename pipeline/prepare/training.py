@@ -93,6 +93,15 @@ def _training_rows(evidence: Evidence, end_us: int) -> Iterator[np.ndarray]:
         yield block.start + np.flatnonzero(evidence.in_sequences(block) & evidence.standing(block, end_us))
 
 
+def target_rows(evidence: Evidence, end_us: int, index: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the rows of the training targets, in their order.
+
+    Args: index: int32, the vocabulary's index of each of the log's items, 0 for those it lacks.
+    """
+    for found in _training_rows(evidence, end_us):
+        yield found[(index[evidence.log.item[found]] > 0) & evidence.positive(found)]
+
+
 def _fill(made: Training, evidence: Evidence, end_us: int) -> np.ndarray:
     """Writes all arrays, the queries as the log's codes, and returns the offsets."""
     log, index = evidence.log, made.vocabulary.indices(len(evidence.log.items))

@@ -11,7 +11,7 @@ import numpy as np
 
 ITEMS_MULTIPLE = 512
 """Items of a replica are padded to a multiple, so that few shapes are compiled."""
-ITEMS = ("events", "targets", "uniform")
+ITEMS = ("events", "targets", "uniform", "hard", "exposed")
 """Which arrays hold items."""
 KEPT = {"weight": np.float32, "alone": np.bool_}
 """Types of the arrays that are not int32."""

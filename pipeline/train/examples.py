@@ -1,7 +1,7 @@
 """Training examples by batched gather from the flat arrays: every draw is a function of seed, epoch and step.
 
 Shapes: B targets, b those of one replica, W windows of one replica, S events of a window, U items of one replica,
-M uniform negatives, T targets, N events, L history length, X text length.
+M uniform negatives, H hard ones, E exposed, T targets, N events, L history length, X text length.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.errors import DataError
+from pipeline.core.schema import EVENT_TYPES
 from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
 from pipeline.model.text import encode_texts
 from pipeline.train.batch import Batch, lay_out, padded
+from pipeline.train.negatives import Categories
 from pipeline.train.prepared import Prepared
 from pipeline.train.windows import Windows
 
@@ -30,7 +32,7 @@ class Drawn:
     Attributes:
         chosen_B: int64, the targets. windows_B: the window of each. asked_B: int64, from which event it is asked.
         text_BX: int32, the text it is asked with. alone_B: bool, its history is not shown.
-        uniform_M: int64, item indices.
+        uniform_M, hard_BH: int64, item indices.
     """
 
     chosen_B: np.ndarray
@@ -39,6 +41,7 @@ class Drawn:
     text_BX: np.ndarray
     alone_B: np.ndarray
     uniform_M: np.ndarray
+    hard_BH: np.ndarray
 
     def split(self, replicas: int) -> list[Drawn]:
         """Parts every array evenly."""
@@ -58,7 +61,9 @@ class Examples:
         asked_T: int64, the last event before its moment; earlier_T: the last one before its visit. Where there is none
             both are its own place.
         alone_T: bool, no history came before.
+        exposed_T2: int64, where what was shown before it and not chosen begins and ends.
         weights_T: float32, mean 1, how much each target counts.
+        categories: where hard negatives are drawn from.
         title_n1X, text_QX: int32, encoded titles by item index, and searches.
     """
 
@@ -72,7 +77,9 @@ class Examples:
     asked_T: np.ndarray
     earlier_T: np.ndarray
     alone_T: np.ndarray
+    exposed_T2: np.ndarray
     weights_T: np.ndarray
+    categories: Categories
     title_n1X: np.ndarray
     text_QX: np.ndarray
 
@@ -97,11 +104,14 @@ class Examples:
         windows = Windows.cut(asked_T, starts_T, config.history_length)
         begins_T = windows.begins_W[windows.of(np.arange(len(places_T)))]
         earlier_T = np.where(alone_T | (visits_T <= begins_T), asked_T, visits_T - 1)
-        weights_T = recency_weights(prepared.times_N[places_T], settings.half_life_days)
+        offsets_T1 = prepared.exposed_offsets_T1
+        exposed_T2 = np.stack([offsets_T1[:-1], offsets_T1[1:]], 1)[told_T]
+        weights_T = target_weights(prepared.types_N[places_T], prepared.times_N[places_T], settings)
+        categories = Categories.of([item.category for item in prepared.items], prepared.probability_n1)
         text_QX = encode_texts(prepared.queries, config.text_length, config.text_buckets)
         return cls(
-            prepared, config, settings, replicas, windows, places_T, queries_T, asked_T, earlier_T, alone_T,
-            weights_T, title_n1X, text_QX,
+            prepared, config, settings, replicas, windows, places_T, queries_T, asked_T, earlier_T, alone_T, exposed_T2,
+            weights_T, categories, title_n1X, text_QX,
         )  # fmt: skip
 
     @property
@@ -120,8 +130,9 @@ class Examples:
         Returns: int32 `items` [U], the items a replica needs, 0 first, and bool `known` [U], false where the item tower
             sees an item as new; int32 `events`, `types` [W, S] (events are places in `items`, 0 padding);
             int32 `rows`, `columns` [b], from which event a target is asked, bool `alone` [b]: its history is not shown;
-            int32 `query_text` [b, X]; int32 `targets` [b] and `uniform` [M], places in `items`; float32 `weight` [b]
-            with mean 1 over an epoch.
+            int32 `query_text` [b, X]; int32 `targets` [b], `uniform` [M], `hard` [b, H] and `exposed` [b, E], places in
+            `items`, 0 for none; int32 `windows` [b], which targets of one stretch of a sequence share; float32 `weight`
+            [b] with mean 1 over an epoch.
         """
         draw = np.random.default_rng([self.settings.seed, DRAWS, epoch, step])
         drawn = self._draw(draw, order_T, step)
@@ -138,7 +149,9 @@ class Examples:
         asked_B = np.where(earlier_B, self.earlier_T[chosen_B], self.asked_T[chosen_B])
         text_BX, alone_B = self._text(draw, chosen_B)
         uniform_M = draw.integers(1, self.config.items + 1, settings.uniform_negatives)
-        return Drawn(chosen_B, self.windows.of(chosen_B), asked_B, text_BX, alone_B, uniform_M)
+        luck_BH = draw.random((size, settings.hard_negatives))
+        hard_BH = self.categories.drawn(luck_BH, self.prepared.items_N[self.places_T[chosen_B]])
+        return Drawn(chosen_B, self.windows.of(chosen_B), asked_B, text_BX, alone_B, uniform_M, hard_BH)
 
     def _gather(self, drawn: Drawn, shape: tuple[int, int]) -> dict[str, np.ndarray]:
         """Returns what one replica learns from, items as indices, in so many windows of so many events."""
@@ -154,6 +167,9 @@ class Examples:
             "query_text": drawn.text_BX,
             "targets": prepared.items_N[self.places_T[drawn.chosen_B]],
             "uniform": drawn.uniform_M,
+            "hard": drawn.hard_BH,
+            "exposed": self._exposed(drawn.chosen_B),
+            "windows": windows_b,
             "weight": self.weights_T[drawn.chosen_B],
         }
 
@@ -165,6 +181,15 @@ class Examples:
         lengths_W[: len(windows_W)] = self.windows.lengths_W[windows_W]
         inside_WS = np.arange(size) < lengths_W[:, np.newaxis]
         return np.where(inside_WS, begins_W[:, np.newaxis] + np.arange(size), 0), inside_WS
+
+    def _exposed(self, chosen_b: np.ndarray) -> np.ndarray:
+        """Returns int32 [b, E], the newest of what was shown, newest first; 0 behind the last."""
+        begins_b1, ends_b1 = np.split(self.exposed_T2[chosen_b], 2, axis=1)
+        places_bE = ends_b1 - 1 - np.arange(self.settings.exposed_negatives)
+        shown_bE = places_bE >= begins_b1
+        exposed_bE = np.zeros(places_bE.shape, np.int32)
+        exposed_bE[shown_bE] = self.prepared.exposed_X[places_bE[shown_bE]]
+        return exposed_bE
 
     def _text(self, draw: np.random.Generator, chosen_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gives targets of a search their query, a share of the others their title; most of them without history."""
@@ -183,6 +208,23 @@ class Examples:
         that were no target always."""
         sold_n1 = self.prepared.probability_n1 > 0
         return sold_n1 & (draw.random(len(sold_n1)) >= self.settings.id_dropout)
+
+
+def target_weights(types_T: np.ndarray, times_T: np.ndarray, settings: Train) -> np.ndarray:
+    """Returns float32 [T], mean 1: by type of event, and less the older it is.
+
+    Raises: DataError: all of them weigh nothing.
+    """
+    by_type = {"view": settings.view_weight, "cart": settings.cart_weight, "purchase": settings.purchase_weight}
+    weights_T = np.array([by_type.get(name, 0.0) for name in EVENT_TYPES])[types_T]
+    if not weights_T.any():
+        raise DataError(
+            f"All {len(types_T)} training targets are of types that weigh nothing ("
+            + ", ".join(f"train.{name}_weight={weight}" for name, weight in by_type.items())
+            + "); give a type that the log holds a weight above 0."
+        )
+    weights_T = weights_T * recency_weights(times_T, settings.half_life_days)
+    return (weights_T / weights_T.mean()).astype(np.float32)
 
 
 def recency_weights(times_T: np.ndarray, half_life_days: float) -> np.ndarray:

@@ -84,7 +84,10 @@ def prepare_training(settings: Settings, prepared: Prepared, config: TowerConfig
     examples = Examples.build(prepared, config, settings.train, inputs["title"], strategy.num_replicas_in_sync)
     steps = examples.steps * settings.train.epochs
     start_n1D = _start(settings, prepared, config)
-    return Trainer(config, settings.train, inputs, prepared.probability_n1, steps, strategy, start_n1D), examples
+    trainer = Trainer(
+        config, settings.train, inputs, prepared.probability_n1, examples.categories, steps, strategy, start_n1D
+    )
+    return trainer, examples
 
 
 def _start(settings: Settings, prepared: Prepared, config: TowerConfig) -> np.ndarray | None:

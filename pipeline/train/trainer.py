@@ -1,6 +1,6 @@
 """One step of learning: both towers, all replicas, one loss.
 
-Shapes: B targets of all replicas, b those of one, C candidates, D dim.
+Shapes: B targets of all replicas, b those of one, C candidates of all, D dim.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pipeline.core.errors import CorruptArtifactError
 from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
 from pipeline.model.keras import keras, tf
-from pipeline.model.losses import expected_draws, sampled_softmax
+from pipeline.model.losses import Candidates, SampledSoftmax
 from pipeline.model.towers import build_towers
 from pipeline.train.batch import Batch
+from pipeline.train.negatives import Categories
 
 WARM_UP_SHARE = 0.05
 ITEMS_PER_CALL = 8192
@@ -34,7 +35,7 @@ class Trainer:
 
     Args:
         item_inputs: arrays from `features.encode_items` with a row for padding in front.
-        probability_n1: share of training targets by item index.
+        probability_n1: share of training targets by item index; categories: where hard negatives are drawn from.
         steps: of the whole training, for the learning rate's schedule.
         start_n1D: what is added to the random vectors the items start with.
     """
@@ -45,6 +46,7 @@ class Trainer:
         settings: Train,
         item_inputs: Mapping[str, np.ndarray],
         probability_n1: np.ndarray,
+        categories: Categories,
         steps: int,
         strategy: Any,
         start_n1D: np.ndarray | None = None,
@@ -64,7 +66,14 @@ class Trainer:
         self.towers = self.learning if settings.precision == "float32" else build_towers(config)
         self.settle()
         self._content = {name: tf.constant(values) for name, values in item_inputs.items()}
-        self._probability_n1 = tf.constant(probability_n1, tf.float32)
+        self._softmax = SampledSoftmax(
+            tf.constant(probability_n1, tf.float32),
+            tf.constant(categories.share_n1, tf.float32),
+            tf.constant(categories.category_n1),
+            settings.uniform_negatives,
+            settings.hard_negatives,
+            settings.temperature,
+        )
         self._run = tf.function(lambda parts: strategy.run(self._replica_step, (parts,)), reduce_retracing=True)
 
     def step(self, batch: Batch, number: int) -> tf.Tensor:
@@ -141,21 +150,16 @@ class Trainer:
         """Returns this replica's share of the mean loss; every replica's candidates are negatives for all."""
         vectors_UD = self._vectors(part["items"], part["known"])
         queries_bD = self._queries(part, vectors_UD)
-        drawn = part["targets"], part["uniform"]
-        candidates_CD = self._gather(*(tf.gather(vectors_UD, places) for places in drawn))
-        items_C = self._gather(*(tf.gather(part["items"], places) for places in drawn))
-        targets_b = tf.gather(part["items"], part["targets"])
-        own = tf.shape(targets_b)[0]
-        context = tf.distribute.get_replica_context()
-        place_b = tf.cast(context.replica_id_in_sync_group, tf.int32) * own + tf.range(own)
-        size = self.settings.batch_size
-        draws_C = expected_draws(
-            tf.gather(self._probability_n1, items_C), size, self.settings.uniform_negatives, self.config.items
-        )
-        losses_b = sampled_softmax(
-            queries_bD, candidates_CD, targets_b, items_C, place_b, draws_C, self.settings.temperature
-        )
-        return tf.reduce_sum(losses_b * part["weight"]) / size
+        at = {
+            name: Candidates(*(tf.gather(values, part[name]) for values in (part["items"], vectors_UD)))
+            for name in ("targets", "uniform", "hard", "exposed")
+        }
+        shared = Candidates(*map(self._gather, at["targets"], at["uniform"]))
+        targets = Candidates(*(each[:, tf.newaxis] for each in at["targets"]))
+        windows_C = self._gather(part["windows"], tf.fill(tf.shape(part["uniform"]), -1))
+        in_step_bC = tf.equal(part["windows"][:, tf.newaxis], windows_C)
+        losses_b = self._softmax.losses(queries_bD, targets, at["exposed"], shared, at["hard"], in_step_bC)
+        return tf.reduce_sum(losses_b * part["weight"]) / self.settings.batch_size
 
     def _gather(self, targets: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()

@@ -23,6 +23,7 @@ def prepared(settings: Settings, run: Run) -> dict[str, str]:
     again = open_run(settings, str(run.days), "again", force=True)
     report = step.run(settings, again)
     assert not report.cached and report.counts["targets_with_search"] and report.counts["test_searches"]
+    assert report.counts["exposed_items"]
     return digests(again.artifact("prepare").path)
 
 
@@ -56,5 +57,6 @@ def test_nothing_is_left_in_the_artifact_beside_what_the_contract_names(usual: S
     assert set(prepared(usual, run)) == {
         *("items.parquet", "validation.parquet", "test.parquet", "queries.json", "split.json"),
         *("sequence_items.npy", "sequence_types.npy", "sequence_times.npy", "sequence_offsets.npy"),
-        *("targets.npy", "target_queries.npy", "report.json", "manifest.json"),
+        *("targets.npy", "target_queries.npy", "exposed_items.npy", "exposed_offsets.npy"),
+        *("report.json", "manifest.json"),
     }

@@ -83,6 +83,8 @@ def test_arrays_have_the_types_the_contract_names(settings: Settings) -> None:
         "sequence_offsets": "int64",
         "targets": "int64",
         "target_queries": "int32",
+        "exposed_items": "int32",
+        "exposed_offsets": "int64",
     }
     for name in ("validation", "test"):
         assert parquet.read_schema(made(run).file(f"{name}.parquet")).equals(ibis.schema(QUERY).to_pyarrow())

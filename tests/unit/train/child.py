@@ -14,7 +14,10 @@ from pipeline.core.sections import Prepare, Shop, Train
 from pipeline.core.settings import Settings
 from pipeline.train.checkpoint import Checkpoints
 
-SMALL = Train(dim=8, hidden_units=8, text_buckets=64, batch_size=32, uniform_negatives=8, epochs=4, patience_epochs=9)
+SMALL = Train(
+    dim=8, hidden_units=8, text_buckets=64, batch_size=32, uniform_negatives=8, hard_negatives=4, exposed_negatives=2,
+    epochs=4, patience_epochs=9,
+)  # fmt: skip
 
 
 CLIP_NORM = 0.1

@@ -25,6 +25,8 @@ PREPARED = Prepared(
     offsets_S1=np.array([0, 4, 6], np.int64),
     targets_T=np.array([1, 2, 3, 5], np.int64),
     queries_T=np.full(4, -1, np.int32),
+    exposed_X=np.array([7, 5, 6, 7], np.int32),
+    exposed_offsets_T1=np.array([0, 1, 1, 4, 4]),
     queries=["red mug"],
 )
 CONFIG = TowerConfig(items=7, history_length=3, text_length=4, text_buckets=50)
@@ -75,6 +77,7 @@ def test_a_long_sequence_is_told_in_windows_that_overlap_by_half() -> None:
         offsets_S1=np.array([0, 7]),
         targets_T=np.arange(1, 7),
         queries_T=np.full(6, -1, np.int32),
+        exposed_offsets_T1=np.zeros(7, np.int64),
     )
     # Three events a window, one further each time: the first three targets are told by all before them.
     assert told(SETTINGS, long) == {2: [1], 3: [1, 2], 4: [1, 2, 3], 5: [2, 3, 4], 6: [3, 4, 5], 7: [4, 5, 6]}
@@ -101,12 +104,14 @@ def test_every_target_comes_once_an_epoch_in_an_order_of_its_own() -> None:
 
 
 def test_replicas_get_equal_parts_of_what_one_would_get() -> None:
-    settings = SETTINGS.model_copy(update={"next_visit_share": 0.5, "id_dropout": 0.5})
+    drawn = {"next_visit_share": 0.5, "id_dropout": 0.5, "hard_negatives": 2, "exposed_negatives": 2}
+    settings = SETTINGS.model_copy(update=drawn)
     found = []
     for replicas in (1, 2, 4):
         batch = Examples.build(PREPARED, CONFIG, settings, TITLES, replicas).batch(np.arange(3), 0, 0)
         parts = [{n: np.split(values, replicas)[part] for n, values in batch.items()} for part in range(replicas)]
-        asked = [(p["items"][p["targets"]], p["known"][p["targets"]], p["items"][p["uniform"]]) for p in parts]
+        names = ("targets", "uniform", "hard", "exposed")
+        asked = [(p["known"][p["targets"]], p["windows"], *(p["items"][p[name]] for name in names)) for p in parts]
         seen = [p["items"][p["events"][p["rows"], p["columns"]]] for p in parts]
         found.append([np.concatenate(each).tolist() for each in (*zip(*asked, strict=True), seen)])
     assert found[0] == found[1] == found[2]
@@ -164,6 +169,50 @@ def test_older_targets_count_less_and_the_mean_is_one() -> None:
     weights = Examples.build(PREPARED, CONFIG, settings, TITLES).weights_T
     assert np.allclose(weights, raw / raw.mean())
     assert np.isclose(weights.mean(), 1.0)
+
+
+def test_a_targets_type_weighs_it_and_the_mean_is_one() -> None:
+    # Targets are a purchase (type 4), a view and a cart: 6, 1 and 2, of mean 3.
+    heavy = {"half_life_days": 0, "cart_weight": 2, "purchase_weight": 6}
+    weights = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update=heavy), TITLES).weights_T
+    assert np.allclose(weights, [2, 1 / 3, 2 / 3])
+
+
+def test_weights_change_nothing_of_what_is_drawn() -> None:
+    heavy = SETTINGS.model_copy(update={"purchase_weight": 6})
+    first, second = (
+        Examples.build(PREPARED, CONFIG, each, TITLES).batch(np.arange(3), 0, 0) for each in (SETTINGS, heavy)
+    )
+    assert [name for name in first if not np.array_equal(first[name], second[name])] == ["weight"]
+
+
+def test_targets_that_all_weigh_nothing_are_refused() -> None:
+    weightless = SETTINGS.model_copy(update={"view_weight": 0, "cart_weight": 0, "purchase_weight": 0})
+    with pytest.raises(DataError, match=r"All 3 training targets .* weigh nothing \(train.view_weight=0, train.cart_"):
+        Examples.build(PREPARED, CONFIG, weightless, TITLES)
+
+
+def test_hard_negatives_are_of_their_targets_own_category() -> None:
+    # Items 1 to 4 are cups, 5 to 7 hats of which 7 was no target.
+    items = [replace(item, category="cups" if item.index < 5 else "hats") for item in PREPARED.items]
+    settings = SETTINGS.model_copy(update={"hard_negatives": 64})
+    batch = Examples.build(replace(PREPARED, items=items), CONFIG, settings, TITLES).batch(np.arange(3), 0, 0)
+    for target, hard in zip(batch["items"][batch["targets"]], batch["items"][batch["hard"]], strict=True):
+        assert set(hard.tolist()) == ({1, 2, 3, 4} if target < 5 else {5, 6})
+
+
+def test_what_was_exposed_comes_newest_first_with_the_target_it_was_shown_before() -> None:
+    # Before item 2, no target, 7 was shown; before 4 first 5, then 6, then 7.
+    settings = SETTINGS.model_copy(update={"exposed_negatives": 2})
+    batch = Examples.build(PREPARED, CONFIG, settings, TITLES).batch(np.arange(3), 0, 0)
+    assert batch["items"][batch["targets"][:3]].tolist() == [3, 4, 6]
+    assert batch["items"][batch["exposed"][:3]].tolist() == [[0, 0], [7, 6], [0, 0]]
+
+
+def test_targets_of_one_window_share_its_number() -> None:
+    batch = Examples.build(PREPARED, CONFIG, SETTINGS, TITLES).batch(np.arange(3), 0, 0)
+    third, fourth, sixth = batch["windows"][:3]
+    assert third == fourth != sixth
 
 
 def test_without_a_half_life_all_targets_count_alike() -> None:
