@@ -4,11 +4,11 @@
 
 Every shop is generated, ingested, prepared, learned and compressed by the real commands at their defaults; ours answers
 from the release bundle. Asked are the searches of the last days, which neither training nor tuning saw; what the
-visitor then looked at, put into the cart or bought is right. BM25 is tuned on the searches of the days before: its
-form, k1 and b, and whether category and brand are written behind the title. `with history` gives our model what the
-visitor met before they searched, and asks only searches that something came before. Then every title of the catalogue
-is typed as it stands; right is the item itself, or one of the very same title. Intervals by a paired bootstrap over
-visitors, over items for titles.
+visitor then looked at, put into the cart or bought is right. BM25 is tuned on the searches of the days before: k1 and
+b, over titles and over titles with category and brand behind them; each claim is held against whichever of the two
+finds more. `with history` gives our model what the visitor met before they searched, and asks only searches that
+something came before. Then every title of the catalogue is typed as it stands; right is the item itself, or one of the
+very same title. Intervals by a paired bootstrap over visitors, over items for titles.
 """
 
 from __future__ import annotations

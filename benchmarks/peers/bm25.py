@@ -1,7 +1,7 @@
 """BM25 over titles: `python -m benchmarks.peers.bm25 FOLDER` tunes on validation and answers the test.
 
-The form of BM25, k1, b and whether category and brand are written behind the title are those that find most on
-validation. Of items with equal scores the one met by more people comes first.
+k1, b and whether category and brand are written behind the title are those that find most on validation. Of items with
+equal scores the one met by more people comes first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 
 from pipeline.model.metrics import recall_at_k
 
-FORMS = ("lucene", "bm25+")
 K1 = (0.3, 0.6, 0.9, 1.2, 1.5, 2.0)
 B = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -24,13 +23,15 @@ B = (0.0, 0.25, 0.5, 0.75, 1.0)
 class Bm25:
     """Texts are items' in the order in which equal scores are ranked."""
 
-    def __init__(self, texts: list[str], form: str, k1: float, b: float) -> None:
-        self._index = bm25s.BM25(method=form, k1=k1, b=b)
+    def __init__(self, texts: list[str], k1: float, b: float) -> None:
+        self._index = bm25s.BM25(k1=k1, b=b)
         self._index.index(_tokens(texts), show_progress=False)
 
     def rank(self, queries: list[str], k: int) -> list[list[int]]:
         """Returns the best k places of each query; places that share no word with it are no answer."""
-        return [self._best(words, k) for words in _tokens(queries)]
+        asked = list(dict.fromkeys(queries))
+        found = {text: self._best(words, k) for text, words in zip(asked, _tokens(asked), strict=True)}
+        return [found[text] for text in queries]
 
     def _best(self, words: list[str], k: int) -> list[int]:
         scores_n = self._index.get_scores(words) if words else np.zeros(0)
@@ -47,13 +48,13 @@ def main(folder: Path) -> None:
     asked = json.loads((folder / "asked.json").read_text())
     validation, k = asked["validation"], asked["k"]
 
-    def recall(named: str, form: str, k1: float, b: float) -> float:
-        ranked = Bm25(asked["texts"][named], form, k1, b).rank(validation["queries"], k)
+    def recall(named: str, k1: float, b: float) -> float:
+        ranked = Bm25(asked["texts"][named], k1, b).rank(validation["queries"], k)
         return float(np.mean(recall_at_k(ranked, validation["targets"], k)))
 
     chosen = {}
     for named in asked["texts"]:
-        tried = {given: recall(named, *given) for given in itertools.product(FORMS, K1, B)}
+        tried = {given: recall(named, *given) for given in itertools.product(K1, B)}
         chosen[named] = max(tried, key=tried.get)
         print(f"BM25 on {named}: {chosen[named]} finds {tried[chosen[named]]:.4f} on validation", flush=True)
     answers = {
