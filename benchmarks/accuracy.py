@@ -114,14 +114,14 @@ def _answers(data: DataSet, model: str, folder: Path, minutes: float, seed: int)
     final = folder / f"{model}-{minutes:g}m-{seed}-{key}"
     if final.exists():
         return final
-    out = final.with_suffix(".unfinished")
+    out = folder / f"{final.name}.unfinished"
     python = Path(sys.executable) if model == OURS else python_of(PEERS[model])
     module = "benchmarks.accuracy_ours" if model == OURS else f"benchmarks.peers.{model}"
     command = [str(python), "-W", "ignore", "-m", module, str(folder), str(out)]
     command += ["--minutes", str(minutes), "--seed", str(seed)]
     print(f"{data.name}: {model}, {minutes:g} minutes, seed {seed}", flush=True)
     root = PEERS_FOLDER.parents[1]
-    log = final.with_suffix(".log")
+    log = folder / f"{final.name}.log"
     with log.open("w") as file:
         ended = subprocess.run(command, cwd=root, env={**os.environ, **THREADS}, stdout=file, stderr=subprocess.STDOUT)
     if ended.returncode:

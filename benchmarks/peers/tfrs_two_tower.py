@@ -102,8 +102,7 @@ def fit(task: Task, settings: Settings) -> Iterator[tuple[Settings, Scores]]:
     signature = (tf.TensorSpec((None, settings["length"]), tf.int32), tf.TensorSpec((None,), tf.int32))
     for epoch in range(1, EPOCHS + 1):
         data = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
-        # A batch stands in a tuple of its own, as a model's only input.
-        loss = model.fit(data.map(lambda *batch: (batch,)), verbose=0).history["loss"][-1]
+        loss = model.fit(data, verbose=0).history["loss"][-1]
         yield {"epoch": epoch}, scorer(model, task.items, settings["length"])
         stale = 0 if task.newest > best else stale + 1
         best = max(best, task.newest)

@@ -10,6 +10,7 @@ the item is. Our own code, for the library is no package; the authors' configura
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -41,6 +42,7 @@ VOTES = {
     "quadratic": lambda step: 1 / step**2,
 }
 """Of a neighbour, by how many steps from the query's end, from 1, the latest common item stands."""
+THREADS = 2
 LEAST_VOTE = 1e-12
 """Tells a session that was met from one that was not."""
 
@@ -57,8 +59,13 @@ def fit(task: Task, settings: Settings) -> Iterator[tuple[Settings, Scores]]:
     index = (pairs[:, 1].astype(np.int32), session_offsets, by_item[:, 0].astype(np.int32), item_offsets)
 
     def scores(histories: Histories) -> np.ndarray:
-        items, offsets, weights, votes = _positions(histories, settings["weight"], settings["vote"])
-        return _votes(items, offsets, weights, votes, *index, boost_n, settings["k"], settings["sample"])
+        def voted(begin: int) -> np.ndarray:
+            asked = _positions(histories[begin : begin + half], settings["weight"], settings["vote"])
+            return _votes(*asked, *index, boost_n, settings["k"], settings["sample"])
+
+        half = -(-len(histories) // THREADS)
+        with ThreadPoolExecutor(THREADS) as threads:
+            return np.concatenate(list(threads.map(voted, range(0, len(histories), half))))
 
     yield {}, scores
 
@@ -75,31 +82,29 @@ def _positions(histories: Histories, weight: str, vote: str) -> tuple[np.ndarray
     return np.concatenate(items), np.array(offsets), np.concatenate(weights), np.concatenate(votes)
 
 
-@numba.njit(parallel=True)
+@numba.njit(cache=True, nogil=True)
 def _votes(
     items, offsets, weights, votes, session_items, session_offsets, item_sessions, item_offsets, boost_n, k, sample
 ):  # type: ignore[no-untyped-def]
     """Sessions are numbered by their end, so that the greatest are the most recent."""
     queries, sessions = len(offsets) - 1, len(session_offsets) - 1
     scores_Qn = np.zeros((queries, len(boost_n)), np.float32)
-    threads = numba.get_num_threads()
-    for thread in numba.prange(threads):
-        similarity_S, vote_S = np.zeros(sessions), np.zeros(sessions)
-        for query in range(thread, queries, threads):
-            own = slice(offsets[query], offsets[query + 1])
-            met = _meet(items[own], weights[own], votes[own], item_sessions, item_offsets, sample, similarity_S, vote_S)
-            recent = np.sort(met)[::-1][:sample]
-            for place in np.argsort(-similarity_S[recent], kind="mergesort")[:k]:
-                session = recent[place]
-                for entry in range(session_offsets[session], session_offsets[session + 1]):
-                    item = session_items[entry]
-                    scores_Qn[query, item] += similarity_S[session] * vote_S[session] * boost_n[item]
-            similarity_S[met] = 0.0
-            vote_S[met] = 0.0
+    similarity_S, vote_S = np.zeros(sessions), np.zeros(sessions)
+    for query in range(queries):
+        own = slice(offsets[query], offsets[query + 1])
+        met = _meet(items[own], weights[own], votes[own], item_sessions, item_offsets, sample, similarity_S, vote_S)
+        recent = np.sort(met)[::-1][:sample]
+        for place in np.argsort(-similarity_S[recent], kind="mergesort")[:k]:
+            session = recent[place]
+            for entry in range(session_offsets[session], session_offsets[session + 1]):
+                item = session_items[entry]
+                scores_Qn[query, item] += similarity_S[session] * vote_S[session] * boost_n[item]
+        similarity_S[met] = 0.0
+        vote_S[met] = 0.0
     return scores_Qn
 
 
-@numba.njit
+@numba.njit(cache=True, nogil=True)
 def _meet(items, weights, votes, item_sessions, item_offsets, sample, similarity_S, vote_S):  # type: ignore[no-untyped-def]
     """Fills similarity and vote of the sessions that hold an item, and returns which; both are zeros before."""
     firsts = item_offsets[items]
@@ -116,5 +121,4 @@ def _meet(items, weights, votes, item_sessions, item_offsets, sample, similarity
 
 
 if __name__ == "__main__":
-    numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
     main(fit, FIRST, CHOICES)
