@@ -22,8 +22,8 @@ CHOICES = {
     "regularization": [0.003, 0.01, 0.05, 0.2, 1.0, 5.0],
     "alpha": [1.0, 2.0, 5.0, 10.0, 40.0, 100.0],
 }
-ROUNDS, ITERATIONS_A_ROUND = 6, 5
-LAST = (0, 3, 10)
+ROUNDS, ITERATIONS_A_ROUND = 3, 10
+LAST = (0, 3)
 K1, B = 100, 0.8
 
 

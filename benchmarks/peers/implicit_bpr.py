@@ -20,8 +20,8 @@ CHOICES = {
     "learning_rate": [0.005, 0.01, 0.03, 0.1, 0.2],
     "regularization": [0.0003, 0.001, 0.003, 0.01, 0.03],
 }
-ROUNDS, ITERATIONS_A_ROUND = 10, 25
-LAST = (0, 1, 3)
+ROUNDS, ITERATIONS_A_ROUND = 5, 50
+LAST = (0, 2)
 
 
 def fit(task: Task, settings: Settings) -> Iterator[tuple[Settings, Scores]]:

@@ -45,7 +45,8 @@ def fit(task: Task, settings: Settings) -> Iterator[tuple[Settings, Scores]]:
     seed_everything(task.seed)
     training = task.training
     frame = pd.DataFrame({
-        Columns.User: training.row_of,
+        # The model trains on the last items of a user alone, so longer sequences are several users.
+        Columns.User: pieces(training, settings["session_max_len"] + 1),
         Columns.Item: training.items,
         Columns.Weight: 1.0,
         # Places keep the order of what has one time.
@@ -61,6 +62,12 @@ def fit(task: Task, settings: Settings) -> Iterator[tuple[Settings, Scores]]:
         best = max(best, task.newest)
         if stale >= PATIENCE:
             return
+
+
+def pieces(training: Histories, length: int) -> np.ndarray:
+    """Returns int64 [events]: which piece of at most so many events of one sequence each belongs to."""
+    within = np.arange(len(training.items)) - training.offsets[training.row_of]
+    return np.cumsum(within % length == 0) - 1
 
 
 def trainer() -> Trainer:
