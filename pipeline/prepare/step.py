@@ -63,10 +63,10 @@ def _prepare(settings: Settings, partitions: Sequence[Partition], base: Base | N
         base = base if base and base.learned_until <= split.validation_start else None
         training = _train(evidence, split, base, wanted, folder)
         bar.advance(sequences=len(training.offsets) - 1)
-        exposed = _expose(engine, partitions, evidence, training, split, Path(scratch), folder)
         queries = _draw(evidence, split, wanted)
         bar.advance(queries=sum(map(len, queries.values())))
         assert_no_leak(training, queries["validation"], queries["test"], log, split)
+        exposed = _expose(engine, partitions, evidence, training, split, Path(scratch), folder)
         counts = {**_counts(log, training, queries), "exposed_items": exposed}
         _refuse_emptiness(counts, split)
         _describe(engine, partitions, training, log, split, base, timezone, folder)
