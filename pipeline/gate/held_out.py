@@ -1,10 +1,14 @@
-"""The test, opened here and nowhere else: queries, what would have been right, and slices of them."""
+"""The test, opened here and nowhere else: queries, what would have been right, and slices of them.
+
+Shapes: Q queries, P pairs of a query and one of its targets.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,28 +17,12 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import DataError
 from pipeline.model.features import Query
 from pipeline.model.goldens import recommend_request
-from pipeline.model.metrics import recall_at_k
+from pipeline.model.judged import judged_targets, wants_new_items
+from pipeline.model.metrics import found_at_k
+from pipeline.model.slices import Catalogued, Targets
 
 HISTORY = ("history_item_ids", "history_event_types", "history_times")
 COLUMNS = ("user", "kind", *HISTORY, "query", "target_item_ids", "new_target_item_ids")
-
-
-@dataclass(frozen=True)
-class Slice:
-    """A part of the test, judged on its own."""
-
-    name: str
-    holds: Callable[[Mapping[str, Any]], bool]
-
-
-SLICES: tuple[Slice, ...] = (
-    Slice("recommend", lambda row: row["kind"] == "recommend"),
-    Slice("search", lambda row: row["kind"] == "search"),
-    Slice("no history", lambda row: not row["history_item_ids"]),
-    Slice("history of 1 to 4", lambda row: 1 <= len(row["history_item_ids"]) <= 4),
-    Slice("history of 5 to 19", lambda row: 5 <= len(row["history_item_ids"]) <= 19),
-    Slice("history of 20 and more", lambda row: len(row["history_item_ids"]) >= 20),
-)
 
 
 @dataclass(frozen=True)
@@ -43,18 +31,20 @@ class TestSet:
 
     Attributes:
         rows: as `schema.QUERY`, one a query.
-        exclude_seen: whether answers leave the history out.
+        exclude_seen: by query, whether its answer leaves the history out.
         start: nothing before it was tested on.
         days: length of the test.
+        items: what training knew of them.
     """
 
     __test__ = False
 
     rows: Sequence[Mapping[str, Any]]
     targets: Sequence[Sequence[str]]
-    exclude_seen: bool
+    exclude_seen: Sequence[bool]
     start: datetime
     days: float
+    items: Catalogued
 
     @classmethod
     def load(cls, prepared: Artifact, metric: str) -> TestSet:
@@ -65,19 +55,31 @@ class TestSet:
         lacking = set(COLUMNS) - set(parquet.read_schema(path).names)
         if lacking:
             raise DataError(f"{path}: lacks {', '.join(sorted(lacking))}; run the step prepare again with --force.")
-        new_only = metric == "new_items"
-        column = "new_target_item_ids" if new_only else "target_item_ids"
-        rows = [row for row in parquet.read_table(path, columns=list(COLUMNS)).to_pylist() if row[column]]
+        rows = [
+            row for row in parquet.read_table(path, columns=list(COLUMNS)).to_pylist() if judged_targets(row, metric)
+        ]
         split = prepared.json("split.json")
         start, end = moment(split["test_start"]), moment(split["test_end"])
-        return cls(rows, [row[column] for row in rows], new_only, start, (end - start).total_seconds() / 86_400)
+        return cls(
+            rows,
+            [judged_targets(row, metric) for row in rows],
+            [wants_new_items(row["kind"], metric) for row in rows],
+            start,
+            (end - start).total_seconds() / 86_400,
+            Catalogued.load(prepared),
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
+    @cached_property
     def queries(self) -> list[Query]:
-        return [Query(row["history_item_ids"], row["history_event_types"], row["query"]) for row in self.rows]
+        return [_query(row) for row in self.rows]
+
+    @cached_property
+    def judged(self) -> Targets:
+        """The targets, which slices are parts of."""
+        return Targets([row["kind"] for row in self.rows], self.queries, self.targets, self.items)
 
     @property
     def users(self) -> list[str]:
@@ -87,9 +89,15 @@ class TestSet:
     def queries_per_day(self) -> float:
         return len(self) / self.days if self.days else 0.0
 
-    def recalls(self, ranker: Any, k: int) -> np.ndarray:
-        """Returns float64 [Q]: each query's recall@k by something with `rank(queries, k, exclude_seen)`."""
-        return recall_at_k(ranker.rank(self.queries, k, self.exclude_seen), self.targets, k)
+    def found(self, ranker: Any, k: int) -> np.ndarray:
+        """Returns float64 [P]: whether each target is found by something with `rank(queries, k, exclude_seen)`."""
+        answers: list[Sequence[str]] = [()] * len(self)
+        for exclude in (True, False):
+            rows = [row for row, flag in enumerate(self.exclude_seen) if flag == exclude]
+            ranked = ranker.rank([self.queries[row] for row in rows], k, exclude)
+            for row, answer in zip(rows, ranked, strict=True):
+                answers[row] = answer
+        return found_at_k(answers, self.targets, k)
 
     def facts(self) -> dict[str, Any]:
         """Returns size and dates, for the record."""
@@ -97,19 +105,19 @@ class TestSet:
         spans = {"start": self.start.date().isoformat(), "end": end.date().isoformat(), "days": round(self.days, 2)}
         return {"queries": len(self), "users": len(set(self.users)), **spans}
 
-    def slices(self) -> dict[str, np.ndarray]:
-        """Returns bool [Q] by the slice's name."""
-        return {s.name: np.fromiter((s.holds(row) for row in self.rows), bool, len(self)) for s in SLICES}
-
     def requests(self, k: int, most: int) -> list[dict[str, Any]]:
         """Returns at most so many queries as a shop would send them, drawn evenly over the test."""
         step = max(1, len(self) // most)
-        return [self._request(row, k) for row in list(self.rows)[::step][:most]]
+        return [self._request(row, k) for row in range(0, len(self), step)[:most]]
 
-    def _request(self, row: Mapping[str, Any], k: int) -> dict[str, Any]:
-        query = Query(row["history_item_ids"], row["history_event_types"], row["query"])
-        times = [(time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat() for time in row["history_times"]]
-        return recommend_request(query, times, k, exclude_seen=self.exclude_seen)
+    def _request(self, row: int, k: int) -> dict[str, Any]:
+        moments = self.rows[row]["history_times"]
+        times = [(time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat() for time in moments]
+        return recommend_request(self.queries[row], times, k, exclude_seen=self.exclude_seen[row])
+
+
+def _query(row: Mapping[str, Any]) -> Query:
+    return Query(row["history_item_ids"], row["history_event_types"], row["query"])
 
 
 def moment(text: str) -> datetime:

@@ -9,12 +9,13 @@ from html import escape
 import numpy as np
 
 from pipeline.gate.rules import Finding
+from pipeline.model.baselines import BASELINES
 
 WIDTH, LABEL, RIGHT = 920, 210, 150
 ROW, TOP, BOTTOM = 34, 18, 40
 COLOURS = {"pass": "#1a7f4b", "fail": "#c0362c", "inconclusive": "#b7791f", "reported": "#7b8794"}
 SIDES = {"challenger": "#2458c5", "champion": "#e08a2b"}
-FAR = ("beats popularity", "item-KNN")
+FAR = {f"recall_{name}" for name in BASELINES}
 INK, SOFT, LINE = "#1f2933", "#616e7c", "#e4e7eb"
 
 
@@ -22,7 +23,7 @@ def intervals(findings: Sequence[Finding]) -> str:
     """Returns paired differences in % of the other side's recall, each with its interval and limit; or nothing."""
     rows = [f for f in findings if f.difference is not None and f.champion]
     # Where there is a champion, distances to the baselines would squeeze what the decision hangs on.
-    rows = [f for f in rows if f.gate not in FAR] or rows
+    rows = [f for f in rows if f.metric not in FAR] or rows
     if not rows:
         return ""
     ends = [100 * v / f.champion for f in rows for v in (f.low, f.high, f.threshold) if v is not None and f.champion]

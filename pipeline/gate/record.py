@@ -20,6 +20,7 @@ class Decision:
     """Everything the record says.
 
     Attributes:
+        standing: which baselines the challenger does not clearly beat; empty where it was not held against them.
         k: of every recall in it.
         metric: the shop's sense of recall, `all_items` or `new_items`.
         test: facts of the test for the page: queries, users, start, end.
@@ -30,6 +31,7 @@ class Decision:
     data_end: str
     outcome: Verdict
     sentence: str
+    standing: str
     backfill: bool
     dry_run: bool
     challenger: Mapping[str, Any]
@@ -47,6 +49,7 @@ class Decision:
             "data_end": self.data_end,
             "outcome": self.outcome,
             "sentence": self.sentence,
+            "standing": self.standing,
             "backfill": self.backfill,
             "dry_run": self.dry_run,
             "challenger": dict(self.challenger),
@@ -80,6 +83,7 @@ def summary(decision: Decision) -> str:
     lines = [
         f"**{decision.sentence}**",
         "",
+        *((f"**{decision.standing}**", "") if decision.standing else ()),
         f"- run {decision.run_id}, as of {decision.as_of}, data until {decision.data_end}",
         f"- challenger: version {challenger['version'] or '-'} ({challenger['digest'][:12]}); champion: {against}",
         f"- test: {decision.test['queries']:,} queries of {decision.test['users']:,} users, "

@@ -91,6 +91,7 @@ def _decide(
         data_end=(challenger.data_end or test.start).astimezone(UTC).isoformat(),
         outcome=verdict,
         sentence=told,
+        standing="" if same else words.standing(findings, settings.shop.k),
         backfill=backfill,
         dry_run=run.dry_run,
         challenger=challenger.named(),
@@ -114,7 +115,8 @@ def _attach(settings: Settings, run: Run, decision: Decision, folder: Path) -> N
 
     tracking = Tracking.connect(settings)
     tracking.attach(version, folder, "decision")
-    tracking.tag_version(version, {"gate": decision.outcome, "gate.sentence": decision.sentence})
+    facts = {"gate": decision.outcome, "gate.sentence": decision.sentence, "gate.standing": decision.standing}
+    tracking.tag_version(version, facts)
     card = run.folder / "card.md"
     below = f"\n{card.read_text()}" if card.exists() else ""
     tracking.describe_version(version, record.summary(decision) + below)

@@ -6,17 +6,30 @@ from collections.abc import Sequence
 
 from pipeline.gate.contenders import Contender
 from pipeline.gate.rules import Finding, Verdict
+from pipeline.model.baselines import BASELINES
+from pipeline.model.standing import Standing, told
 
 
 def sentence(
     verdict: Verdict, findings: Sequence[Finding], champion: Contender | None, k: int, backfill: bool, dry_run: bool
 ) -> str:
     """Returns one or two sentences."""
-    told = {"pass": _passed, "fail": _failed, "inconclusive": _unclear}[verdict](findings, champion, k)
+    said = {"pass": _passed, "fail": _failed, "inconclusive": _unclear}[verdict](findings, champion, k)
     if backfill:
         why = "a backfill, marked as-of or on data that end no later than the champion's, never moves it"
-        return f"Report only: {why}. The verdict alone: {told[0].lower()}{told[1:]}"
-    return f"{told} (Dry run: nothing will be moved.)" if dry_run else told
+        return f"Report only: {why}. The verdict alone: {said[0].lower()}{said[1:]}"
+    return f"{said} (Dry run: nothing will be moved.)" if dry_run else said
+
+
+def standing(findings: Sequence[Finding], k: int) -> str:
+    """Returns which baselines the challenger does not clearly beat, whether or not a gate holds it against them."""
+    titles = {f"recall_{name}": baseline.title for name, baseline in BASELINES.items()}
+    found = [
+        Standing(titles[f.metric], "", f.challenger, f.champion, f.low, f.high)
+        for f in findings
+        if f.metric in titles and None not in (f.challenger, f.champion, f.low, f.high)
+    ]
+    return told(found, k)
 
 
 def already_champion(digest: str) -> str:

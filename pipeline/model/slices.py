@@ -74,7 +74,7 @@ class Targets:
 
     @cached_property
     def query_P(self) -> np.ndarray:
-        return np.repeat(np.arange(len(self.targets)), [len(wanted) for wanted in self.targets])
+        return np.repeat(np.arange(len(self.targets)), np.array([len(wanted) for wanted in self.targets], np.int64))
 
     @cached_property
     def item_P(self) -> np.ndarray:
@@ -82,14 +82,24 @@ class Targets:
         index = self.items.index
         return np.array([index.get(item, -1) for wanted in self.targets for item in wanted], np.int64)
 
-    def recall(self, found_P: np.ndarray, inside_P: np.ndarray) -> np.ndarray:
+    def within(self, inside_P: np.ndarray | None = None) -> np.ndarray:
+        """Returns bool [Q]: whether any target is inside the slice; of all of them without one."""
+        return self._wanted(inside_P) > 0
+
+    def recall(self, found_P: np.ndarray, inside_P: np.ndarray | None = None) -> np.ndarray:
         """Returns float64 [Q]: found targets as a share of those inside the slice, NaN where none is.
 
-        Args: found_P: 1 or 0, as `metrics.found_at_k`; inside_P: bool.
+        Args: found_P: 1 or 0, as `metrics.found_at_k`; inside_P: bool, all of them without it.
         """
-        wanted_Q = np.bincount(self.query_P[inside_P], minlength=len(self.targets))
-        found_Q = np.bincount(self.query_P[inside_P], found_P[inside_P], minlength=len(self.targets))
+        wanted_Q = self._wanted(inside_P)
+        found_Q = self._sum(found_P if inside_P is None else np.where(inside_P, found_P, 0.0))
         return np.where(wanted_Q > 0, found_Q / np.maximum(wanted_Q, 1), np.nan)
+
+    def _wanted(self, inside_P: np.ndarray | None) -> np.ndarray:
+        return self._sum(np.ones(len(self.query_P)) if inside_P is None else inside_P)
+
+    def _sum(self, values_P: np.ndarray) -> np.ndarray:
+        return np.bincount(self.query_P, values_P, minlength=len(self.targets))
 
     def slices(self) -> dict[str, np.ndarray]:
         """Returns bool [P] by the slice's name: all there are."""

@@ -13,6 +13,7 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import DataError
 from pipeline.model.features import Query
 from pipeline.model.goldens import recommend_request, search_request
+from pipeline.model.judged import judged_targets, wants_new_items
 from pipeline.model.metrics import recall_at_k
 from pipeline.model.retriever import Retriever
 
@@ -43,17 +44,13 @@ class Judged:
     def load(cls, prepared: Artifact, metric: str) -> Judged:
         """Reads `validation.parquet`.
 
-        Args:
-            metric: `new_items` judges a recommendation on what the user did not have yet, `all_items` on everything; a
-                search is judged on all its targets either way.
+        Args: metric: `shop.metric`; what it means for each kind of query is in `model.judged`.
 
         Raises: DataError: no query has a target.
         """
         rows = parquet.read_table(prepared.file("validation.parquet")).to_pylist()
-        new_only = [metric == "new_items" and row["kind"] == "recommend" for row in rows]
-        wanted = [
-            row["new_target_item_ids" if new else "target_item_ids"] for row, new in zip(rows, new_only, strict=True)
-        ]
+        new_only = [wants_new_items(row["kind"], metric) for row in rows]
+        wanted = [judged_targets(row, metric) for row in rows]
         kept = [place for place, targets in enumerate(wanted) if targets]
         if not kept:
             raise DataError(

@@ -72,7 +72,13 @@ def write_prepared(folder: Path, rows: list[dict]) -> None:
     )  # fmt: skip
     parquet.write_table(pa.Table.from_pylist(rows, schema), folder / "test.parquet")
     share = np.arange(ITEMS, 0, -1) / np.arange(ITEMS, 0, -1).sum()
-    items = {"item_id": [item_id(n) for n in range(1, ITEMS + 1)], "probability": share}
+    items = {
+        "item_id": [item_id(n) for n in range(1, ITEMS + 1)],
+        "probability": share,
+        "events": np.ones(ITEMS, np.int64),
+        "category": ["things"] * ITEMS,
+        "price": [1.0] * ITEMS,
+    }
     parquet.write_table(pa.table(items), folder / "items.parquet")
     np.save(folder / "sequence_items.npy", np.arange(1, ITEMS + 1, dtype=np.int32))
     np.save(folder / "sequence_times.npy", np.full(ITEMS, VALIDATION_START.timestamp(), np.int64))

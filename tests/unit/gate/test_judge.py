@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from pipeline.gate import accuracy
 from pipeline.gate.held_out import TestSet
 from pipeline.gate.judge import judge, outcome
 from pipeline.gate.rules import GATES, Evidence, Finding, Measured
+from pipeline.model.baselines import BASELINES
+from pipeline.model.slices import Catalogued
 from pipeline.model.statistics import Interval
 
 LIMITS = Limits(bootstrap_samples=300)
@@ -28,15 +31,21 @@ def synthetic_test(users: int, searches: bool = True) -> TestSet:
     """Two queries a user: a recommendation with three items of history, then a search without."""
     rows = []
     for user in range(users):
-        rows.append({"user": f"u{user}", "kind": "recommend", "history_item_ids": ["a", "b", "c"]})
+        rows.append(_row(user, "recommend", ["a", "b", "c"]))
         kind = "search" if searches else "recommend"
-        rows.append({"user": f"u{user}", "kind": kind, "history_item_ids": [] if searches else ["a"]})
-    return TestSet(rows, [["x"]] * len(rows), True, datetime(2024, 5, 1, tzinfo=UTC), days=7.0)
+        rows.append(_row(user, kind, [] if searches else ["a"]))
+    items = Catalogued(["x"], np.array([True]), np.array([1]), [None], [None])
+    return TestSet(rows, [["x"]] * len(rows), [True] * len(rows), datetime(2024, 5, 1, tzinfo=UTC), 7.0, items)
+
+
+def _row(user: int, kind: str, history: list[str]) -> dict[str, Any]:
+    events = {"history_item_ids": history, "history_event_types": ["view"] * len(history)}
+    return {"user": f"u{user}", "kind": kind, "query": None, **events}
 
 
 def judged(test: TestSet, settings: Settings, **values: np.ndarray) -> list[Finding]:
     measured = Measured()
-    baselines = {"popularity": np.zeros(len(test)), "item_knn": np.full(len(test), 0.1)}
+    baselines = {name: np.full(len(test), 0.1) for name in BASELINES} | {"popularity": np.zeros(len(test))}
     accuracy.compare(measured, test, {**baselines, **values}, settings)
     return [f for f in judge(measured.rows, settings.gate, "champion" in values) if f.metric.startswith("recall")]
 

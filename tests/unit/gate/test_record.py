@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,12 +22,25 @@ UNCLEAR = Finding(
 )
 
 
-def decision(*findings: Finding, words: str = "Promote: <it> & be glad.") -> Decision:
+def decision(*findings: Finding, words: str = "Promote: <it> & be glad.", standing: str = "") -> Decision:
     test = {"queries": 1000, "users": 500, "start": "2024-05-08", "end": "2024-05-15", "days": 7.0}
     time = "2024-05-15T00:00:00+00:00"
     challenger, champion = {"version": "8", "digest": "a" * 64}, {"version": "7", "digest": "b" * 64, "sequence": 3}
     return Decision(
-        "night", time, time, "pass", words, False, False, challenger, champion, findings, 20, "all_items", test
+        "night",
+        time,
+        time,
+        "pass",
+        words,
+        standing,
+        False,
+        False,
+        challenger,
+        champion,
+        findings,
+        20,
+        "all_items",
+        test,
     )
 
 
@@ -97,3 +111,11 @@ def test_the_sentence_names_the_first_failure_and_counts_the_others():
 def test_the_sentence_asks_when_it_is_unclear():
     told = sentence("inconclusive", [ACCURACY, UNCLEAR], object(), 20, False, False)
     assert told == "Not decided, a person is asked, the champion stays: latency p95 ratio: too noisy."
+
+
+def test_what_is_not_clearly_beaten_stands_right_below_the_verdict():
+    told = decision(ACCURACY, standing="NOT CLEARLY BETTER than item-KNN.")
+    assert record.markdown(told).splitlines()[:3] == [f"**{told.sentence}**", "", f"**{told.standing}**"]
+    assert told.to_dict()["standing"] == told.standing
+    html = page.render(told, {}, Path("nowhere"))
+    assert html.index("be glad") < html.index("NOT CLEARLY BETTER than item-KNN.") < html.index("Who met whom")

@@ -36,6 +36,9 @@ def test_a_first_model_that_beats_popularity_passes_and_is_called_the_first(shop
     assert report.sentence.startswith("Promote: this is the first model; recall@5 is")
     assert shop.decision()["champion"] is None
     assert shop.gate("beats popularity")["low"] > 0
+    reported = ("recent popularity", "own items again", "item-KNN", "session-KNN")
+    assert {shop.gate(name)["verdict"] for name in reported} == {"reported"}
+    assert shop.decision()["standing"].startswith("Clearly better in recall@5 than every baseline")
     assert not [row for row in shop.decision()["gates"] if row["verdict"] == "inconclusive"]
 
 
@@ -66,6 +69,10 @@ def test_a_worse_challenger_fails_and_the_first_line_says_so(shop, contenders):
     report = run(shop.settings, shop.run)
     assert report.verdict == "fail"
     assert report.sentence.startswith("Do not promote, the champion stays: recall@5: worse than the champion")
+    standing = shop.decision()["standing"]
+    assert standing.startswith("NOT CLEARLY BETTER in recall@5 than popularity, ")
+    text = (shop.run.folder / "decision" / "decision.md").read_text()
+    assert text.splitlines()[:3] == [f"**{report.sentence}**", "", f"**{standing}**"]
     assert shop.gate("accuracy")["high"] < shop.gate("accuracy")["threshold"] < 0
 
 
