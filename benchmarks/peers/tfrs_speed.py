@@ -47,7 +47,7 @@ def _learn(given: argparse.Namespace, asked: dict[str, Any], arrays: dict[str, n
     settings = {**FORM, "pooling": given.reading, "dim": asked["dim"]}
     model = TwoTower(asked["items"], settings, counts_n1 / len(target_T))
     model.compile(tf.keras.optimizers.Adam(given.learning_rate))
-    data = tf.data.Dataset.from_tensor_slices(((history_TL, target_T),))
+    data = tf.data.Dataset.from_tensor_slices((history_TL, target_T))
     data = data.shuffle(SHUFFLED).batch(asked["batch_size"]).cache()
     seconds, epochs = perf_counter() - begun, []
     while len(epochs) < given.epochs and not _stale(epochs):
