@@ -232,6 +232,23 @@ class Train(Section):
     visit_pause_minutes: float = Field(30.0, gt=0, description="A longer pause between two events begins a new visit.")
     patience_epochs: int = Field(2, ge=1, description="Epochs without a better validation recall before stopping.")
     checkpoint_seconds: float = Field(30.0, ge=0, description="Least time between checkpoints.", json_schema_extra=FREE)
+    figures_seconds: float = Field(
+        10.0, ge=0, description="Least time between figures of steps told to MLflow.", json_schema_extra=FREE
+    )
+    tensorboard: bool = Field(
+        False, description="Leaves curves for TensorBoard in the artifact.", json_schema_extra=FREE
+    )
+    profile_steps: int = Field(
+        0,
+        ge=0,
+        description="Times so many steps before the training and leaves a profile; they change nothing.",
+        json_schema_extra=FREE,
+    )
+    scratch_every_nights: int = Field(
+        1, ge=1, description="Learns from scratch so often, else goes on from the champion's weights; 1: every night."
+    )
+    warm_epochs: int = Field(2, ge=1, le=500, description="Most passes of a training that goes on from the champion.")
+    warm_learning_rate: float = Field(1e-3, gt=0, description="Adam's peak rate of such a training.")
     replicas: int = Field(0, ge=0, description="Logical CPU replicas; 0 takes every GPU, or one CPU.")
     deterministic: bool = Field(False, description="Op determinism on one thread: equal keys give equal weights.")
     seed: int = Field(17, description="Seed of weights, order and draws.")

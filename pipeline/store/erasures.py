@@ -172,6 +172,10 @@ class Erasures:
             previous = line.hash
         return lines
 
+    def removed(self, stage: str) -> set[str]:
+        """Returns the keys of a stage's artifacts that were noted for removal, wherever a copy may still lie."""
+        return {key for erasure in self.all() for note in erasure.removing for key in note["derived"].get(stage, ())}
+
     def digest(self) -> str:
         """Says who is erased, as 64 hex digits; empty when nobody is, so that an untouched shop's keys stay."""
         rows = self._rows()

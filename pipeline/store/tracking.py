@@ -143,11 +143,9 @@ class TrackedRun:
         log(self.run_id, str(path), folder)
 
     @_in_one_sentence
-    def _status(self, status: str) -> None:
-        if status == "RUNNING":
-            self._client.update_run(self.run_id, status)
-        else:
-            self._client.set_terminated(self.run_id, status)
+    def end(self, status: str) -> None:
+        """Marks the run `FINISHED` or `FAILED`."""
+        self._client.set_terminated(self.run_id, status)
 
 
 class Tracking:
@@ -218,21 +216,26 @@ class Tracking:
             name: unique within the night, such as `train` or `optimize/dynamic_int8`.
             under: the child it is nested in, such as `train`.
         """
-        child = self._child(run_id, name, under)
-        child._status("RUNNING")
+        child = self.begin(run_id, name, under)
         try:
             yield child
         except BaseException:
             with suppress(PipelineError, MlflowException):  # what failed the stage is told, not this
-                child._status("FAILED")
+                child.end("FAILED")
             raise
-        child._status("FINISHED")
+        child.end("FINISHED")
 
     @_in_one_sentence
     def has_child(self, run_id: str, name: str) -> bool:
         return self._find_run(run_id, name) is not None
 
     @_in_one_sentence
+    def begin(self, run_id: str, name: str, under: str = NIGHT) -> TrackedRun:
+        """Returns the nested run of a stage, running; whoever begins it ends it. Arguments as for `child`."""
+        child = self._child(run_id, name, under)
+        self._client.update_run(child.run_id, "RUNNING")
+        return child
+
     def _child(self, run_id: str, name: str, under: str) -> TrackedRun:
         known = self._find_run(run_id, name)
         if known:
@@ -253,7 +256,7 @@ class Tracking:
     @_in_one_sentence
     def finish_night(self, run_id: str) -> None:
         """Marks the parent run finished."""
-        self.night(run_id)._status("FINISHED")
+        self.night(run_id).end("FINISHED")
 
     @_in_one_sentence
     def register(self, source: str, run_id: str, tags: Mapping[str, Any], description: str = "") -> str:

@@ -31,6 +31,7 @@ class Fit:
     Attributes:
         judge: returns validation recall@k with the weights as they are.
         tell: is given the record of each finished epoch.
+        tell_step: is given figures of the last steps, and how many were made, every `figures_seconds`.
     """
 
     trainer: Trainer
@@ -39,6 +40,7 @@ class Fit:
     checkpoints: Checkpoints
     judge: Callable[[], float]
     tell: Callable[[dict[str, Any]], None]
+    tell_step: Callable[[dict[str, float], int], None] = lambda figures, number: None
 
     def run(self) -> Position:
         """Learns until the last epoch, or until patience ends, and leaves the best weights in the trainer.
@@ -74,9 +76,10 @@ class Fit:
         return position.epoch >= self.settings.epochs or (position.epoch > 0 and stale >= self.settings.patience_epochs)
 
     def _epoch(self, position: Position, bar: Progress, terminated: threading.Event) -> Position:
-        saved = began = time.monotonic()
-        before, pending = position, []
-        for batch in self._batches(position):
+        saved = told = began = time.monotonic()
+        before = known = position
+        pending: list[Any] = []
+        for batch in self.batches(position):
             pending.append(self.trainer.step(batch, position.number))
             bar.advance(self.settings.batch_size)
             position = replace(position, step=position.step + 1, number=position.number + 1)
@@ -84,6 +87,9 @@ class Fit:
             if due or terminated.is_set() or len(pending) == STEPS_BETWEEN_LOOKS:
                 position = _with_losses(position, pending)
                 self._show(bar, position)
+                if (now := time.monotonic()) - told >= self.settings.figures_seconds:
+                    self.tell_step(self._figures(known, position, now - told), position.number)
+                    told, known = now, position
             if due or terminated.is_set():
                 spent = replace(position, seconds=before.seconds + time.monotonic() - began)
                 self.checkpoints.save(spent, self.trainer.state())
@@ -99,7 +105,7 @@ class Fit:
                 f"is in {self.checkpoints.folder}, so run the same command again and it goes on from there."
             )
 
-    def _batches(self, position: Position) -> Iterator[Batch]:
+    def batches(self, position: Position) -> Iterator[Batch]:
         """Yields what is left of the epoch, each batch gathered while the one before it is learnt from."""
         order_T = self.examples.order(position.epoch)
         with ThreadPoolExecutor(1) as gatherer:
@@ -115,6 +121,14 @@ class Fit:
         if position.best_epoch >= 0:
             facts["best_recall"] = position.best_recall
         bar.advance(0, **facts)
+
+    def _figures(self, known: Position, position: Position, seconds: float) -> dict[str, float]:
+        steps = position.number - known.number
+        return {
+            "step.loss": (position.loss_sum - known.loss_sum) / steps,
+            "step.learning_rate": self.trainer.learning_rate(position.number),
+            "step.targets_per_second": steps * self.settings.batch_size / max(seconds, 1e-9),
+        }
 
     def _end_epoch(self, position: Position, bar: Progress) -> Position:
         self.trainer.settle()

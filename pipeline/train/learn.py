@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +18,61 @@ from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Item, encode_items
-from pipeline.train.checkpoint import Checkpoints
+from pipeline.train.checkpoint import Checkpoints, Position
 from pipeline.train.evaluate import evaluate
 from pipeline.train.examples import Examples, recency_weights
 from pipeline.train.export import ranker_of, save_towers
 from pipeline.train.fit import Fit
 from pipeline.train.prepared import Prepared
 from pipeline.train.replicas import mirrored_strategy
-from pipeline.train.start import start_vectors
+from pipeline.train.start import start_vectors, vectors_beside
 from pipeline.train.tracked import Tracked
 from pipeline.train.trainer import Trainer
 from pipeline.train.validation import Validation
+from pipeline.train.warm import Start, carried_over, grown_config
+from pipeline.train.watch import Board, profile
 
 PRICE_BANDS = 10
+BOARD = "tensorboard"
+LIVE = ("loss", "learning_rate", "targets_per_second")
 
 
-def learn(settings: Settings, artifact: Artifact, checkpoints: Checkpoints, out: Path, tracked: Tracked) -> Report:
-    """Trains from the last checkpoint, if any, and writes the artifact's files to `out`."""
+def learn(
+    settings: Settings, artifact: Artifact, start: Start, checkpoints: Checkpoints, out: Path, tracked: Tracked
+) -> Report:
+    """Trains from the last checkpoint, or else from the start, and writes the artifact's files to `out`."""
+    start.save(out, settings, artifact)
+    settings = start.settings(settings)
     prepared = Prepared.load(artifact)
     validation = Validation.load(artifact, settings.shop.k, settings.shop.metric)
-    config = tower_config(settings, prepared)
+    config = grown_config(start.trained, len(prepared.items)) if start.trained else tower_config(settings, prepared)
     tracked.params({f"train.{n}": v for n, v in settings.train.model_dump().items()} | {"items": config.items})
-    trainer, examples = prepare_training(settings, prepared, config)
+    trainer, examples = prepare_training(settings, prepared, config, start.trained)
+    listeners = [tracked, *([Board(checkpoints.folder / BOARD)] if settings.train.tensorboard else [])]
+
+    def tell_step(figures: Mapping[str, float], number: int) -> None:
+        for listener in listeners:
+            listener.metrics(figures, number)
 
     def tell(record: Mapping[str, Any]) -> None:
         live = {f"validation.recall.{validation.k}": record["recall"]}
-        live |= {name: record[name] for name in ("loss", "learning_rate", "targets_per_second")}
-        tracked.metrics(live, step=record["epoch"])
+        tell_step(live | {name: record[name] for name in LIVE}, record["epoch"])
 
     def judge() -> float:
         return validation.judged_recall(ranker_of(trainer, prepared))
 
-    position = Fit(trainer, examples, settings.train, checkpoints, judge, tell).run()
+    fit = Fit(trainer, examples, settings.train, checkpoints, judge, tell, tell_step)
+    if settings.train.profile_steps:
+        batches = (batch for epoch in count() for batch in fit.batches(Position(epoch)))
+        found = profile(trainer, batches, settings.train.profile_steps, out)
+        tracked.metrics({f"profile.{name}": value for name, value in found.items()})
+    position = fit.run()
     counts = {"targets": len(examples.places_T), "items": config.items}
     report = evaluate(artifact, validation, ranker_of(trainer, prepared), position, counts, out, tracked)
     save_towers(out, trainer, prepared)
-    return report
+    if settings.train.tensorboard:
+        shutil.copytree(checkpoints.folder / BOARD, out / BOARD)
+    return replace(report, sentence=f"{report.sentence} {start.sentence}")
 
 
 def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
@@ -77,22 +100,21 @@ def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
     )
 
 
-def prepare_training(settings: Settings, prepared: Prepared, config: TowerConfig) -> tuple[Trainer, Examples]:
-    """Builds towers on every replica, and the examples they learn from."""
+def prepare_training(
+    settings: Settings, prepared: Prepared, config: TowerConfig, trained: Artifact | None = None
+) -> tuple[Trainer, Examples]:
+    """Builds towers on every replica, with the weights of an earlier training if given, and what they learn from."""
     inputs = encode_items(config, [Item(0, ""), *prepared.items])
     strategy = mirrored_strategy(settings.train)
     examples = Examples.build(prepared, config, settings.train, inputs["title"], strategy.num_replicas_in_sync)
     steps = examples.steps * settings.train.epochs
-    start_n1D = _start(settings, prepared, config)
+    met = {"moments_apart": settings.train.start_moments}
+    met["weights_N"] = recency_weights(prepared.times_N, settings.train.half_life_days)
+    start_n1D = start_vectors(prepared, config.dim, **met) if settings.train.start_moments and not trained else None
     trainer = Trainer(
         config, settings.train, inputs, prepared.probability_n1, examples.categories, steps, strategy, start_n1D
     )
+    if trained:
+        beside = partial(vectors_beside, prepared, **met) if settings.train.start_moments else None
+        trainer.load_weights(carried_over(trained, prepared, beside))
     return trainer, examples
-
-
-def _start(settings: Settings, prepared: Prepared, config: TowerConfig) -> np.ndarray | None:
-    wanted = settings.train
-    if not wanted.start_moments:
-        return None
-    weights_N = recency_weights(prepared.times_N, wanted.half_life_days)
-    return start_vectors(prepared, config.dim, wanted.start_moments, weights_N)

@@ -43,6 +43,24 @@ def start_vectors(prepared: Prepared, dim: int, moments_apart: int, weights_N: n
     return np.where(known_n1, vectors_nD / np.where(known_n1, lengths_n1, 1.0) * LENGTH, 0.0).astype(np.float32)
 
 
+def vectors_beside(
+    prepared: Prepared, rows_n1D: np.ndarray, known_n1: np.ndarray, moments_apart: int, weights_N: np.ndarray
+) -> np.ndarray:
+    """Returns float32 [n + 1, D]: the rows given, those of unknown items moved to where the known ones they were met
+    with lie, as far out as those; an item met with none stays.
+
+    Args:
+        known_n1: bool [n + 1], which rows were learnt.
+        moments_apart, weights_N: as for `start_vectors`.
+    """
+    lift_nn = _lift(met_together(prepared, moments_apart, weights_N))
+    found_n1D = lift_nn[:, known_n1] @ rows_n1D[known_n1]
+    length_n1 = np.linalg.norm(found_n1D, axis=1, keepdims=True)
+    usual = np.linalg.norm(rows_n1D[known_n1], axis=1).mean() if known_n1.any() else 0.0
+    moved_n1 = ~known_n1[:, np.newaxis] & (length_n1 > 1e-6)
+    return np.where(moved_n1, found_n1D / np.where(moved_n1, length_n1, 1.0) * usual, rows_n1D).astype(np.float32)
+
+
 def met_together(prepared: Prepared, moments_apart: int, weights_N: np.ndarray) -> sparse.csr_array:
     """Returns float64 [n + 1, n + 1], symmetric, diagonal 0: how much each pair of items was met together."""
     size = len(prepared.items) + 1

@@ -12,6 +12,7 @@ from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.store.leases import leased, while_held
 from pipeline.train.checkpoint import Checkpoints
+from pipeline.train.warm import Start, find_start
 
 STAGE = "train"
 
@@ -25,12 +26,13 @@ def run(settings: Settings, run: Run) -> Report:
         UnavailableError: SIGTERM came, or MLflow does not answer; a retry goes on from the checkpoint.
     """
     prepared = run.artifact("prepare")
-    inputs, sections = {"prepare": prepared.key}, settings.keyed("train", "shop")
+    start = find_start(settings, run, prepared)
+    inputs, sections = {"prepare": prepared.key, **start.inputs}, settings.keyed("train", "shop")
     key = artifacts.input_key(STAGE, inputs, sections)
     checkpoints = Checkpoints(run.layout.checkpoints(key), partial(while_held, settings))
 
     def fill(out: Path) -> Report:
-        report = _train(settings, run, prepared, checkpoints, out)
+        report = _train(settings, run, prepared, start, checkpoints, out)
         with while_held(settings):
             return report
 
@@ -40,9 +42,12 @@ def run(settings: Settings, run: Run) -> Report:
     return report
 
 
-def _train(settings: Settings, run: Run, prepared: Artifact, checkpoints: Checkpoints, out: Path) -> Report:
+def _train(
+    settings: Settings, run: Run, prepared: Artifact, start: Start, checkpoints: Checkpoints, out: Path
+) -> Report:
+    from pipeline.store.live import live_child
     from pipeline.store.tracking import Tracking
     from pipeline.train.learn import learn
 
-    with Tracking.connect(settings).child(run.run_id, STAGE) as tracked:
-        return learn(settings, prepared, checkpoints, out, tracked)
+    with live_child(Tracking.connect(settings), run.run_id, STAGE) as tracked:
+        return learn(settings, prepared, start, checkpoints, out, tracked)

@@ -13,6 +13,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.sections import Prepare, Shop, Train
 from pipeline.core.settings import Settings
 from pipeline.train.checkpoint import Checkpoints
+from pipeline.train.warm import Start
 
 SMALL = Train(
     dim=8, hidden_units=8, text_buckets=64, batch_size=32, uniform_negatives=8, hard_negatives=4, exposed_negatives=2,
@@ -42,7 +43,7 @@ def train(prepared: Path, checkpoints: Path, out: Path) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     settings = settings_with(checkpoint_seconds=0, deterministic=True)
-    learn(settings, Artifact(prepared), Checkpoints(checkpoints), out, Silent())
+    learn(settings, Artifact(prepared), Start("a test"), Checkpoints(checkpoints), out, Silent())
 
 
 def compare_replicas(prepared: Path, replicas: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.model.features import Item
 from pipeline.train.prepared import Prepared
-from pipeline.train.start import LENGTH, met_together, start_vectors
+from pipeline.train.start import LENGTH, met_together, start_vectors, vectors_beside
 
 # One user: 1 and 2 at once, then 3, then 1 again, then 4. Another: 5, then 6. Nobody met 7.
 PREPARED = Prepared(
@@ -79,3 +79,13 @@ def test_a_great_catalogue_takes_the_sparse_way_to_the_same_dot_products(monkeyp
     monkeypatch.setattr("pipeline.train.start.DENSE_ITEMS", 8)
     sparse = start_vectors(many, 4, 3, np.ones(2000, np.float32))
     assert sparse @ sparse.T == pytest.approx(dense @ dense.T, abs=0.02)
+
+
+def test_an_item_not_known_before_starts_where_those_it_was_met_with_lie_and_an_unmet_one_stays() -> None:
+    # 5 was met with 6 alone, 7 with none. Known rows are 2, 2, 2, 2 and 4 long: 2.4 in the mean.
+    rows_n1D = np.array([[9, 9], [0, 2], [0, 2], [0, 2], [0, 2], [0, 0], [4, 0], [1, 1]], np.float32)
+    known_n1 = np.array([False, True, True, True, True, False, True, False])
+    found = vectors_beside(PREPARED, rows_n1D, known_n1, 4, ONCE)
+    assert found[5] == pytest.approx([2.4, 0])
+    others = [0, 1, 2, 3, 4, 6, 7]
+    assert np.array_equal(found[others], rows_n1D[others])

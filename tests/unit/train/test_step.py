@@ -53,10 +53,60 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Run]:
     return settings, run
 
 
+@pytest.fixture(scope="module")
+def looked_at(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The same training in bfloat16, with everything one can ask to see of it."""
+    from tests.unit.train.conftest import make_prepared
+
+    folder = tmp_path_factory.mktemp("looked_at")
+    settings = shop_settings(
+        Settings(store={"root": folder / "var"}),  # type: ignore[arg-type]
+        precision="bfloat16",
+        tensorboard=True,
+        profile_steps=3,
+        figures_seconds=0,
+    )
+    run = run_of(settings, make_prepared(folder / "prepared"))
+    train(settings, run)
+    return run.artifact("train")
+
+
+def test_bfloat16_finds_about_as_much_as_float32(trained: tuple[Settings, Run], looked_at: Artifact) -> None:
+    full, half = (
+        next(row["value"] for row in artifact.json("metrics.json")["rows"] if row["slice"] == "judged")
+        for artifact in (trained[1].artifact("train"), looked_at)
+    )
+    assert half == pytest.approx(full, abs=0.1)
+    assert_towers_give_the_saved_vectors(looked_at, trained[1].artifact("prepare"))
+
+
+def test_curves_for_tensorboard_hold_epochs_and_steps(looked_at: Artifact) -> None:
+    from pipeline.model.keras import tf
+
+    found: dict[str, list[int]] = {}
+    for path in (looked_at.path / "tensorboard").iterdir():
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append(event.step)
+    epochs = len(looked_at.json("history.json")["epochs"])
+    assert found["validation.recall.3"] == list(range(1, epochs + 1))
+    # 660 targets make 21 steps of 32, looked at once every 20.
+    assert found["step.loss"] == [20 + 21 * epoch for epoch in range(epochs)]
+
+
+def test_a_profile_says_how_much_of_the_time_is_the_step(looked_at: Artifact) -> None:
+    found = looked_at.json("profile/profile.json")
+    assert found["steps"] == 3
+    assert found["wall_seconds"] == pytest.approx(found["step_seconds"] + found["waiting_seconds"])
+    assert 0 < found["step_share"] <= 1
+    assert any(name.endswith(".xplane.pb") for name in looked_at.manifest["files"])
+
+
 def test_it_hands_on_every_file_of_the_contract(trained: tuple[Settings, Run]) -> None:
     artifact = trained[1].artifact("train")
     names = {"towers.json", "query_tower.weights.h5", "item_tower.weights.h5", "item_vectors.npy", "metrics.json"}
     names |= {"history.json", "per_query_validation.parquet", "curves.svg", "table.svg"}
+    names |= {"start.json", "item_ids.parquet"}
     assert names <= set(artifact.manifest["files"])
     artifact.verify()
 
@@ -72,16 +122,19 @@ def test_it_learns_tastes_that_popularity_cannot_know(trained: tuple[Settings, R
 
 
 def test_saved_towers_give_the_saved_vectors(trained: tuple[Settings, Run]) -> None:
+    assert_towers_give_the_saved_vectors(trained[1].artifact("train"), trained[1].artifact("prepare"))
+
+
+def assert_towers_give_the_saved_vectors(artifact: Artifact, prepared: Artifact) -> None:
     from pipeline.model.config import TowerConfig
     from pipeline.model.features import encode_items
     from pipeline.model.towers import build_item_tower
 
-    artifact = trained[1].artifact("train")
     config = TowerConfig.load(artifact.file("towers.json"))
     tower = build_item_tower(config)
     tower.load_weights(str(artifact.file("item_tower.weights.h5")))
     vectors = np.load(artifact.file("item_vectors.npy"))
-    again = tower(encode_items(config, Prepared.load(trained[1].artifact("prepare")).items)).numpy()
+    again = tower(encode_items(config, Prepared.load(prepared).items)).numpy()
     assert again == pytest.approx(vectors[1:], abs=1e-6)
     assert not vectors[0].any()
 
