@@ -21,8 +21,8 @@ from rectools.models import SASRecModel
 from benchmarks.peers.search import Histories, Scores, Settings, Task, main
 
 FIRST = {
-    "n_factors": 128, "n_blocks": 2, "n_heads": 4, "session_max_len": 20, "loss": "sampled_softmax",
-    "n_negatives": 256, "gbce_t": 0.2, "lr": 0.001, "dropout_rate": 0.2, "batch_size": 128,
+    "n_factors": 64, "n_blocks": 2, "n_heads": 4, "session_max_len": 20, "loss": "sampled_softmax",
+    "n_negatives": 128, "gbce_t": 0.2, "lr": 0.001, "dropout_rate": 0.2, "batch_size": 128,
 }  # fmt: skip
 CHOICES = {
     "n_factors": [64, 128, 256],
@@ -30,7 +30,7 @@ CHOICES = {
     "n_heads": [2, 4],
     "session_max_len": [20, 50, 100],
     "loss": ["sampled_softmax", "gBCE", "softmax"],
-    "n_negatives": [64, 256],
+    "n_negatives": [64, 128, 256],
     "gbce_t": [0.2, 0.75],
     "lr": [0.0005, 0.001, 0.003],
     "dropout_rate": [0.1, 0.2, 0.4],
