@@ -1,6 +1,6 @@
 """A training set from which some items were taken, as if nobody had met them yet; the catalogue keeps them.
 
-Shapes: n items, N events, S sequences, T targets.
+Shapes: n items, N events, S sequences, T targets, X items shown before targets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pipeline.core.artifacts import MANIFEST, Artifact, build, digest_of
 from pipeline.core.run import Run
 
 SEED = 11
-ALTERED = ("sequence_items", "sequence_types", "sequence_times", "sequence_offsets", "targets", "target_queries")
+SEQUENCES = ("sequence_items", "sequence_types", "sequence_times", "sequence_offsets", "targets", "target_queries")
+EXPOSED = ("exposed_items", "exposed_offsets")
 
 
 def drawn_items(prepared: Artifact, share: float) -> np.ndarray:
@@ -40,13 +41,12 @@ def prepare_without(prepared: Artifact, cold: np.ndarray, run: Run) -> Artifact:
 def _fill(prepared: Artifact, cold: np.ndarray, folder: Path) -> None:
     shutil.copytree(prepared.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
     items_N, types_N, times_N, offsets_S1, targets_T, queries_T = (
-        np.load(prepared.file(f"{name}.npy")) for name in ALTERED
+        np.load(prepared.file(f"{name}.npy")) for name in SEQUENCES
     )
     kept_N = ~np.isin(items_N, cold)
     kept_T = kept_N[targets_T]
     before_N1 = np.concatenate([[0], np.cumsum(kept_N)])
-    targets_T = before_N1[targets_T[kept_T]]
-    items_N = items_N[kept_N]
+    targets_T, items_N = before_N1[targets_T[kept_T]], items_N[kept_N]
     altered = (
         items_N,
         types_N[kept_N],
@@ -55,9 +55,20 @@ def _fill(prepared: Artifact, cold: np.ndarray, folder: Path) -> None:
         targets_T,
         queries_T[kept_T],
     )
-    for name, values in zip(ALTERED, altered, strict=True):
+    altered += _exposed(*(np.load(prepared.file(f"{name}.npy")) for name in EXPOSED), kept_T, cold)
+    for name, values in zip(SEQUENCES + EXPOSED, altered, strict=True):
         np.save(folder / f"{name}.npy", values)
     _recount(folder / "items.parquet", items_N, items_N[targets_T])
+
+
+def _exposed(
+    items_X: np.ndarray, offsets_T1: np.ndarray, kept_T: np.ndarray, cold: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what was shown before the targets that are kept, the cold items left out."""
+    target_X = np.repeat(np.arange(len(kept_T)), np.diff(offsets_T1))
+    kept_X = kept_T[target_X] & ~np.isin(items_X, cold)
+    counts_T = np.bincount(target_X[kept_X], minlength=len(kept_T))[kept_T]
+    return items_X[kept_X], np.concatenate([[0], np.cumsum(counts_T)])
 
 
 def _recount(path: Path, items_N: np.ndarray, targets_T: np.ndarray) -> None:
