@@ -155,6 +155,8 @@ def _write_training(out: Path, lists: Sequence[Sequence[str]], starts: Sequence[
         **nothing,
         "price": pa.nulls(len(names), pa.float64()),
         "in_stock": pa.array(np.ones(len(names), bool)),
+        "vector": pa.nulls(len(names), pa.list_(pa.float64())),
+        "age_days": np.zeros(len(names), np.int32),
         "events": events[order].astype(np.int64),
         "probability": events[order] / len(flat),
         "previous_index": np.zeros(len(names), np.int32),

@@ -56,7 +56,7 @@ class Asked:
             wanted = [row_of[item] for item in row["new_target_item_ids"] if row_of.get(item) in cold]
             if row["kind"] == "recommend" and met and wanted:
                 users.append(row["user"])
-                queries.append(Query(row["history_item_ids"], row["history_event_types"]))
+                queries.append(Query.of(row))
                 histories.append(met)
                 targets.append(wanted)
         return cls(users, queries, histories, targets)

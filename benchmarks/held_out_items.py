@@ -72,10 +72,15 @@ def _exposed(
 
 
 def _recount(path: Path, items_N: np.ndarray, targets_T: np.ndarray) -> None:
-    """Writes how often each item is met, and its share of the targets, as training now has it."""
+    """Writes how often each item is met, its share of the targets and its age, as training now has it."""
     table = parquet.read_table(path).sort_by("index")
     events_n, targets_n = (np.bincount(met, minlength=len(table) + 1)[1:] for met in (items_N, targets_T))
-    for name, values in {"events": events_n, "probability": targets_n / max(len(targets_T), 1)}.items():
+    found = {
+        "events": events_n,
+        "probability": targets_n / max(len(targets_T), 1),
+        "age_days": np.where(events_n > 0, table["age_days"], 0),
+    }
+    for name, values in found.items():
         column = table.schema.get_field_index(name)
         table = table.set_column(column, name, pa.array(values, table.schema.field(name).type))
     parquet.write_table(table, path)

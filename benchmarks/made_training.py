@@ -91,6 +91,8 @@ class Made:
             "brand": [lexicon.brand_name(number) for number in (index_n % 500).tolist()],
             "title": [" ".join(each) for each in zip(*words, strict=True)],
             "price": np.round(np.exp(draw.normal(3, 1, self.items)), 2),
+            "vector": pa.nulls(self.items, pa.list_(pa.float64())),
+            "age_days": np.zeros(self.items, np.int32),
             "probability": events_n / max(events_n.sum(), 1),
         }
         return pa.table({name: pa.array(values) for name, values in columns.items()})

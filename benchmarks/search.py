@@ -50,7 +50,7 @@ class Searches:
     def load(cls, prepared: Artifact, period: str) -> Searches:
         rows = parquet.read_table(prepared.file(f"{period}.parquet")).to_pylist()
         rows = [row for row in rows if row["kind"] == "search" and row["target_item_ids"]]
-        queries = [Query(row["history_item_ids"], row["history_event_types"], row["query"]) for row in rows]
+        queries = [Query.of(row) for row in rows]
         return cls([row["user"] for row in rows], queries, [row["target_item_ids"] for row in rows])
 
     @property

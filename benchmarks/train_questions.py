@@ -22,5 +22,5 @@ class Questions:
     def load(cls, prepared: Artifact, k: int) -> Questions:
         rows = parquet.read_table(prepared.file("validation.parquet")).to_pylist()
         rows = [r for r in rows if r["kind"] == "recommend" and r["history_item_ids"] and r["new_target_item_ids"]]
-        queries = [Query(row["history_item_ids"], row["history_event_types"]) for row in rows]
+        queries = [Query.of(row) for row in rows]
         return cls(queries, [row["new_target_item_ids"] for row in rows], k)

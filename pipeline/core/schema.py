@@ -26,9 +26,11 @@ CATALOGUE = {
     "title": "string",
     "price": "float64",
     "in_stock": "boolean",
+    "vector": "array<float64>",
     "valid_from": "timestamp('UTC')",
 }
-"""`category` is a path with `/` between its levels; the row valid at an event's time counts."""
+"""`category` is a path with `/` between its levels; `vector` was made elsewhere, of an image or a text; the row
+valid at an event's time counts."""
 
 QUARANTINE = {
     "rule": "string",

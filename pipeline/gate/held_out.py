@@ -22,7 +22,7 @@ from pipeline.model.metrics import found_at_k
 from pipeline.model.slices import Catalogued, Targets
 
 HISTORY = ("history_item_ids", "history_event_types", "history_times")
-COLUMNS = ("user", "kind", *HISTORY, "query", "target_item_ids", "new_target_item_ids")
+COLUMNS = ("user", "kind", "time", *HISTORY, "query", "target_item_ids", "new_target_item_ids")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class TestSet:
 
     @cached_property
     def queries(self) -> list[Query]:
-        return [_query(row) for row in self.rows]
+        return [Query.of(row) for row in self.rows]
 
     @cached_property
     def judged(self) -> Targets:
@@ -108,16 +108,8 @@ class TestSet:
     def requests(self, k: int, most: int) -> list[dict[str, Any]]:
         """Returns at most so many queries as a shop would send them, drawn evenly over the test."""
         step = max(1, len(self) // most)
-        return [self._request(row, k) for row in range(0, len(self), step)[:most]]
-
-    def _request(self, row: int, k: int) -> dict[str, Any]:
-        moments = self.rows[row]["history_times"]
-        times = [(time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat() for time in moments]
-        return recommend_request(self.queries[row], times, k, exclude_seen=self.exclude_seen[row])
-
-
-def _query(row: Mapping[str, Any]) -> Query:
-    return Query(row["history_item_ids"], row["history_event_types"], row["query"])
+        drawn = range(0, len(self), step)[:most]
+        return [recommend_request(self.queries[row], k, exclude_seen=self.exclude_seen[row]) for row in drawn]
 
 
 def moment(text: str) -> datetime:

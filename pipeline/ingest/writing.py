@@ -24,6 +24,7 @@ _ARROW = {
     "int64": pa.int64(),
     "float64": pa.float64(),
     "boolean": pa.bool_(),
+    "array<float64>": pa.list_(pa.float64()),
     "timestamp('UTC')": pa.timestamp("us", "UTC"),
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.core.artifacts import write_beside
 from pipeline.core.errors import CorruptArtifactError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class TowerConfig:
         text_buckets: hash buckets for them; `content_dim` and buckets of the other fields likewise.
         category_levels: how many prefixes of the category path count, from the root.
         price_edges: ascending prices that part the price bands.
+        vector_dim: length of the items' vectors made elsewhere; 0 where there are none.
     """
 
     items: int
@@ -42,6 +43,7 @@ class TowerConfig:
     category_buckets: int = 2048
     brand_buckets: int = 2048
     price_edges: tuple[float, ...] = ()
+    vector_dim: int = 0
 
     def save(self, path: Path) -> None:
         write_beside(path, json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, indent=1))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,20 +17,39 @@ from pipeline.model.config import TowerConfig
 from pipeline.model.text import bucket, encode_texts
 
 TYPE_CODE = {name: code for code, name in enumerate(EVENT_TYPES, start=1)}
+BANDS = 32
 
 
 @dataclass(frozen=True)
 class Query:
-    """Who asks: the items they met, oldest first, with the type of each event, and what they typed, if anything."""
+    """Who asks: the items they met, oldest first, with the type of each event, and what they typed, if anything.
+
+    Attributes:
+        times: unix seconds of each event, or nothing where they are not known.
+        now: unix seconds, when it is asked.
+    """
 
     item_ids: Sequence[str]
     event_types: Sequence[str]
     text: str | None = None
+    times: Sequence[float] = ()
+    now: float | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Query:
+        """Returns the query of a row of `schema.QUERY`."""
+        times = [time.timestamp() for time in row["history_times"]]
+        return cls(row["history_item_ids"], row["history_event_types"], row["query"], times, row["time"].timestamp())
 
 
 @dataclass(frozen=True)
 class Item:
-    """One item of the catalogue; `index` 0 is an item the model was not trained on."""
+    """One item of the catalogue; `index` 0 is an item the model was not trained on.
+
+    Attributes:
+        age_days: from the day it was first met to the end of training; 0 for one never met.
+        vector: made elsewhere, of an image or a text.
+    """
 
     index: int
     item_id: str
@@ -37,6 +57,8 @@ class Item:
     brand: str | None = None
     title: str | None = None
     price: float | None = None
+    age_days: int = 0
+    vector: Sequence[float] | np.ndarray | None = None
 
 
 def encode_queries(
@@ -44,31 +66,67 @@ def encode_queries(
 ) -> dict[str, np.ndarray]:
     """Makes the query tower's inputs; the newest L known items count, unknown ones are left out.
 
-    Returns: int32 `history_items` and `history_types` [B, L], right-aligned, and `query_text` [B, W].
-    Raises: ShapeError: a query's items and event types differ in number. DataError: an event type is unknown.
+    Returns: int32 `history_items`, `history_types` and `history_pauses` [B, L], right-aligned, the last being how long
+        before each event the one before it was; `now_pause` [B, 1], how long ago the newest was; `query_text` [B, W].
+    Raises: ShapeError: a query's items, event types and times differ in number. DataError: an event type is unknown.
     """
-    items_BL = np.zeros((len(queries), config.history_length), np.int32)
-    types_BL = np.zeros_like(items_BL)
+    shape = (len(queries), config.history_length)
+    items_BL, types_BL, pauses_BL = (np.zeros(shape, np.int32) for _ in range(3))
+    now_B1 = np.zeros((len(queries), 1), np.int32)
     for row, query in enumerate(queries):
-        _encode_history(query, item_index, items_BL[row], types_BL[row])
+        places = _newest_known(query, item_index, config.history_length + 1)
+        shown = places[-config.history_length :]
+        begin = config.history_length - len(shown)
+        items_BL[row, begin:] = [item_index[query.item_ids[place]] for place in shown]
+        types_BL[row, begin:] = [_type_code(query.event_types[place]) for place in shown]
+        if query.times and shown:
+            times = np.floor([query.times[place] for place in places]).astype(np.int64)
+            pauses = bands(np.diff(times))
+            pauses_BL[row, config.history_length - len(pauses) :] = pauses
+            if query.now is not None:
+                # In training, what is bought in an event's own second is never asked for from it.
+                now_B1[row] = bands(np.maximum(int(query.now) - times[-1:], 1))
     text_BW = encode_texts([query.text for query in queries], config.text_length, config.text_buckets)
-    return {"history_items": items_BL, "history_types": types_BL, "query_text": text_BW}
+    return {
+        "history_items": items_BL,
+        "history_types": types_BL,
+        "history_pauses": pauses_BL,
+        "now_pause": now_B1,
+        "query_text": text_BW,
+    }
 
 
-def _encode_history(query: Query, item_index: Mapping[str, int], items_L: np.ndarray, types_L: np.ndarray) -> None:
-    if len(query.item_ids) != len(query.event_types):
+def _newest_known(query: Query, item_index: Mapping[str, int], most: int) -> list[int]:
+    """Returns the places of the newest events on known items, oldest first."""
+    lengths = {len(query.item_ids), len(query.event_types), len(query.times) or len(query.item_ids)}
+    if len(lengths) > 1:
         raise ShapeError(
-            f"A query has {len(query.item_ids)} items but {len(query.event_types)} event types, not one each."
+            f"A query has {len(query.item_ids)} items, {len(query.event_types)} event types and {len(query.times)} "
+            "times, not one each."
         )
-    position = len(items_L) - 1
-    for item_id, event_type in zip(reversed(query.item_ids), reversed(query.event_types), strict=True):
-        index = item_index.get(item_id, 0)
-        if not index:
-            continue
-        if position < 0:
-            break
-        items_L[position], types_L[position] = index, _type_code(event_type)
-        position -= 1
+    found: list[int] = []
+    for place in reversed(range(len(query.item_ids))):
+        if item_index.get(query.item_ids[place]):
+            found.append(place)
+            if len(found) == most:
+                break
+    return found[::-1]
+
+
+def sequence_pauses(times_N: np.ndarray, offsets_S1: np.ndarray) -> np.ndarray:
+    """Returns uint8 [N + 1], how long before each event of training the one before it was; 0 where a sequence begins.
+
+    So the value behind an event says how long after it the next one was asked for.
+    """
+    pauses_N1 = np.zeros(len(times_N) + 1, np.uint8)
+    pauses_N1[1:-1] = bands(np.diff(times_N))
+    pauses_N1[offsets_S1] = 0
+    return pauses_N1
+
+
+def bands(numbers: np.ndarray) -> np.ndarray:
+    """Returns int32: 1 + how many binary digits a number has, at most `BANDS`; 0 is kept for what is not known."""
+    return np.minimum(1 + np.frexp(np.maximum(numbers, 0))[1], BANDS).astype(np.int32)
 
 
 def _type_code(event_type: str) -> int:
@@ -81,15 +139,32 @@ def _type_code(event_type: str) -> int:
 def encode_items(config: TowerConfig, items: Sequence[Item]) -> dict[str, np.ndarray]:
     """Makes the item tower's inputs.
 
-    Returns: int32 `item`, `brand`, `price_band` [B], `category` [B, C], `title` [B, W]; 0 where unknown.
+    Returns: int32 `item`, `brand`, `price_band`, `age` [B], `category` [B, C], `title` [B, W]; 0 where unknown.
+        float32 `vector` [B, V] of unit length, zeros where there is none, if these towers read vectors.
+    Raises: ShapeError: a vector is of another length than these towers read.
     """
-    return {
+    made = {
         "item": np.array([item.index for item in items], np.int32),
         "category": _encode_categories(config, [item.category for item in items]),
         "brand": np.array([_brand(config, item.brand) for item in items], np.int32),
         "title": encode_texts([item.title for item in items], config.text_length, config.text_buckets),
         "price_band": price_bands(config, [item.price for item in items]),
+        "age": bands(np.array([item.age_days for item in items], np.int64)),
     }
+    return made | {"vector": _unit_vectors(config, items)} if config.vector_dim else made
+
+
+def _unit_vectors(config: TowerConfig, items: Sequence[Item]) -> np.ndarray:
+    vectors_BV = np.zeros((len(items), config.vector_dim), np.float32)
+    for row, item in enumerate(items):
+        if item.vector is not None:
+            if len(item.vector) != config.vector_dim:
+                raise ShapeError(
+                    f"The vector of item {item.item_id} holds {len(item.vector)} numbers, and these towers read "
+                    f"{config.vector_dim}."
+                )
+            vectors_BV[row] = np.divide(item.vector, max(np.linalg.norm(item.vector), 1e-12))
+    return vectors_BV
 
 
 def _encode_categories(config: TowerConfig, paths: Sequence[str | None]) -> np.ndarray:

@@ -6,7 +6,8 @@ A golden is `{"path", "request", "answer"}`: the HTTP path, its JSON body, and `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.model.features import Query
@@ -18,13 +19,18 @@ SCORE_TOLERANCE = 2e-3
 """Kernels differ a little from one processor to the next; a wrong tower, index or catalogue differs by far more."""
 
 
-def recommend_request(query: Query, times: Sequence[str] = (), k: int = 20, **options: Any) -> dict[str, Any]:
+def recommend_request(query: Query, k: int = 20, **options: Any) -> dict[str, Any]:
     """Returns the request a shop would send for this query; `options` are `exclude_seen` and `filter`."""
-    stamped = times or ["2000-01-01T00:00:00+00:00"] * len(query.item_ids)
-    triples = zip(query.item_ids, query.event_types, stamped, strict=True)
+    times = [_told_time(time) for time in query.times] or [None] * len(query.item_ids)
+    triples = zip(query.item_ids, query.event_types, times, strict=True)
     history = [{"item_id": item, "event_type": kind, "event_time": time} for item, kind, time in triples]
-    body = {"history": history, "query": query.text, "k": k, "exclude_seen": True, **options}
+    asked = {} if query.now is None else {"now": _told_time(query.now)}
+    body = {"history": history, "query": query.text, "k": k, "exclude_seen": True, **asked, **options}
     return {"path": RECOMMEND, "request": body}
+
+
+def _told_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def search_request(text: str, k: int = 20) -> dict[str, Any]:
@@ -35,11 +41,21 @@ def search_request(text: str, k: int = 20) -> dict[str, Any]:
 def answer(retriever: Retriever, request: Mapping[str, Any]) -> Answer:
     """Answers a golden's request without a server; missing fields mean what they mean to the server."""
     body = request["request"]
-    history = body.get("history", [])
-    query = Query([e["item_id"] for e in history], [e["event_type"] for e in history], body.get("query"))
     category = (body.get("filter") or {}).get("category")
     exclude_seen = body.get("exclude_seen", request["path"] != SEARCH)
-    return retriever.recommend(query, body.get("k", 20), exclude_seen, category)
+    return retriever.recommend(query_of(body), body.get("k", 20), exclude_seen, category)
+
+
+def query_of(body: Mapping[str, Any]) -> Query:
+    """Returns the query in the body of a golden's request."""
+    history, now = body.get("history", []), body.get("now")
+    ids, kinds, times = ([event[name] for event in history] for name in ("item_id", "event_type", "event_time"))
+    seconds = [_seconds(time) for time in times] if all(times) else []
+    return Query(ids, kinds, body.get("query"), seconds, _seconds(now) if now else None)
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
 
 
 def with_answers(retriever: Retriever, requests: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.model.config import TowerConfig
+from pipeline.model.features import BANDS
 from pipeline.model.keras import keras, tf
 
 layers = keras.layers
@@ -171,8 +172,8 @@ class Towers:
     Attributes:
         query: `features.encode_queries` to float32 [B, D]; its item table is filled from the item tower's answers.
         item: `features.encode_items` to float32 [B, D].
-        history: what `query` makes of every place of a window: vectors [W, S, D], items and types [W, S] to features
-            [W, S, 2 D].
+        history: what `query` makes of every place of a window: vectors [W, S, D], items, types, pauses and how long
+            after each place it is asked [W, S] to features [W, S, 2 D].
         head: features [B, 2 D] and text [B, T] to float32 [B, D].
     """
 
@@ -197,9 +198,9 @@ def build_towers(config: TowerConfig, dropout: float = 0.0, step: tf.Variable | 
     words, drops = _Words(config), _Drops(dropout, step)
     reading, head = _History(config, drops), _Head(config, drops)
     vectors_WSD = keras.Input((None, config.dim), name="item_vectors")
-    items_WS, types_WS = _events(None)
-    features_WSF = reading(vectors_WSD, items_WS, types_WS, learning=True)
-    history = keras.Model([vectors_WSD, items_WS, types_WS], features_WSF, name="history")
+    events_WS, now_WS = _events(None), _now(None)
+    features_WSF = reading(vectors_WSD, *events_WS, now_WS, learning=True)
+    history = keras.Model([vectors_WSD, *events_WS, now_WS], features_WSF, name="history")
     features_BF, text_BT = keras.Input((2 * config.dim,), name="features"), _text(config, "query_text")
     answer_BD = head(features_BF, words(text_BT, "query_words"), learning=True)
     asking = keras.Model([features_BF, text_BT], answer_BD, name="head")
@@ -217,13 +218,13 @@ def build_item_tower(config: TowerConfig) -> keras.Model:
 
 
 def _query_tower(config: TowerConfig, words: _Words, reading: _History, head: _Head) -> keras.Model:
-    items_BL, types_BL = _events(config.history_length)
+    events_BL, now_B1 = _events(config.history_length), _now(1)
     text_BT = _text(config, "query_text")
-    vectors_BLD = layers.Embedding(config.items + 1, config.dim, name="item_table")(items_BL)
-    features_B1F = reading(vectors_BLD, items_BL, types_BL, learning=False)
+    vectors_BLD = layers.Embedding(config.items + 1, config.dim, name="item_table")(events_BL[0])
+    features_B1F = reading(vectors_BLD, *events_BL, now_B1, learning=False)
     features_BF = layers.Reshape((2 * config.dim,), name="query_features")(features_B1F)
     answer_BD = head(features_BF, words(text_BT, "query_words"), learning=False)
-    return keras.Model([items_BL, types_BL, text_BT], answer_BD, name="query_tower")
+    return keras.Model([*events_BL, now_B1, text_BT], answer_BD, name="query_tower")
 
 
 def _item_tower(config: TowerConfig, words: _Words) -> keras.Model:
@@ -231,23 +232,33 @@ def _item_tower(config: TowerConfig, words: _Words) -> keras.Model:
     category_BC = keras.Input((config.category_levels,), dtype="int32", name="category")
     brand_B = keras.Input((), dtype="int32", name="brand")
     title_BT = _text(config, "title")
-    price_B = keras.Input((), dtype="int32", name="price_band")
+    price_B, age_B = (keras.Input((), dtype="int32", name=name) for name in ("price_band", "age"))
     id_BD = layers.Embedding(config.items + 1, config.dim, name="item_id_table")(item_B)
     path = layers.Embedding(config.category_buckets + 1, config.content_dim, name="category_table")(category_BC)
     brand = layers.Embedding(config.brand_buckets + 1, config.content_dim, name="brand_table")(brand_B)
     price = layers.Embedding(len(config.price_edges) + 2, config.content_dim, name="price_table")(price_B)
+    age = layers.Embedding(BANDS + 1, config.content_dim, embeddings_initializer="zeros", name="age_table")(age_B)
     title_BD = words(title_BT, "title_words")
-    content = [layers.Flatten(name="category_path")(path), brand, title_BD, price]
+    content = [layers.Flatten(name="category_path")(path), brand, title_BD, price, age]
+    inputs, parts = [item_B, category_BC, brand_B, title_BT, price_B, age_B], [id_BD, title_BD]
+    if config.vector_dim:
+        vector_BV = keras.Input((config.vector_dim,), name="vector")
+        turned = layers.Dense(config.dim, use_bias=False, kernel_initializer="zeros", name="item_vector")
+        inputs, parts, content = [*inputs, vector_BV], [*parts, turned(vector_BV)], [*content, vector_BV]
     joined = layers.Concatenate(name="item_features")([id_BD, *content])
     hidden = layers.Dense(config.hidden_units, activation="relu", name="item_hidden")(joined)
     learnt_BD = layers.Dense(config.dim, kernel_initializer="zeros", name="item_output")(hidden)
-    summed_BD = layers.Add(name="item_sum")([id_BD, title_BD, learnt_BD])
+    summed_BD = layers.Add(name="item_sum")([*parts, learnt_BD])
     whole_BD = UnitLength(name="unit_length", dtype="float32")(summed_BD)
-    return keras.Model([item_B, category_BC, brand_B, title_BT, price_B], whole_BD, name="item_tower")
+    return keras.Model(inputs, whole_BD, name="item_tower")
 
 
 def _events(length: int | None) -> list[Any]:
-    return [keras.Input((length,), dtype="int32", name=f"history_{name}") for name in ("items", "types")]
+    return [keras.Input((length,), dtype="int32", name=f"history_{name}") for name in ("items", "types", "pauses")]
+
+
+def _now(length: int | None) -> Any:
+    return keras.Input((length,), dtype="int32", name="now_pause")
 
 
 def _text(config: TowerConfig, name: str) -> Any:
@@ -289,6 +300,10 @@ class _History:
     def __init__(self, config: TowerConfig, drops: _Drops) -> None:
         dim, heads, length = config.dim, config.heads, config.history_length
         self.types = layers.Embedding(len(EVENT_TYPES) + 1, dim, name="type_table")
+        self.pauses, self.now = (
+            layers.Embedding(BANDS + 1, dim, embeddings_initializer="zeros", name=f"{name}_table")
+            for name in ("pause", "now")
+        )
         self.scale = dim**0.5
         self.blocks = [_Block(config, number, drops) for number in range(config.blocks)]
         self.norm = layers.LayerNormalization(name="history_norm")
@@ -297,17 +312,25 @@ class _History:
         self.recall = Attention(heads, length, split_values=False, name="history")
         self.drops = drops
 
-    def __call__(self, vectors_BSD: tf.Tensor, items_BS: tf.Tensor, types_BS: tf.Tensor, learning: bool) -> tf.Tensor:
+    def __call__(
+        self,
+        vectors_BSD: tf.Tensor,
+        items_BS: tf.Tensor,
+        types_BS: tf.Tensor,
+        pauses_BS: tf.Tensor,
+        now_BQ: tf.Tensor,
+        learning: bool,
+    ) -> tf.Tensor:
         vectors_BSD = self.drops(vectors_BSD, learning)
         scaled = layers.Rescaling(self.scale, name="scaled_events")(vectors_BSD)
-        events_BSD = layers.Add(name="events")([scaled, self.types(types_BS)])
+        events_BSD = layers.Add(name="events")([scaled, self.types(types_BS), self.pauses(pauses_BS)])
         at_BQD, keys_BSD = events_BSD, self.norm(events_BSD)
         for number, block in enumerate(self.blocks):
             last = number == len(self.blocks) - 1
             at_BQD = block(at_BQD, items_BS, learning, newest_only=last and not learning)
         if not (learning or self.blocks):
             at_BQD = Newest(name="newest")(at_BQD)
-        at_BQD = self.norm(at_BQD)
+        at_BQD = self.norm(layers.Add(name="asked")([at_BQD, self.now(now_BQ)]))
         met_BQD = self.recall([self.asks(at_BQD), self.shows(keys_BSD), vectors_BSD, items_BS])
         present_BQ = items_BS if learning else Newest(name="newest_item")(items_BS)
         return WherePresent(name="features")([layers.Concatenate(name="met_and_meant")([met_BQD, at_BQD]), present_BQ])

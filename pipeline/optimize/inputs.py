@@ -16,6 +16,7 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import CorruptArtifactError, DataError
 from pipeline.model.catalogue import COLUMNS, Catalogue
 from pipeline.model.config import TowerConfig
+from pipeline.model.features import sequence_pauses
 from pipeline.model.text import encode_texts
 from pipeline.optimize.judged import Judged
 
@@ -106,11 +107,12 @@ class Inputs:
         targets_T, queries_T = (np.load(self.prepared.file(f"{name}.npy")) for name in ("targets", "target_queries"))
         chosen_B = np.sort(draw.permutation(len(targets_T))[:MAX_LESSONS])
         items_N = np.load(self.prepared.file("sequence_items.npy"), mmap_mode="r")
-        items_BL, types_BL = self._histories(items_N, targets_T[chosen_B])
+        items_BL, types_BL, pauses_BL, now_B1 = told = self._histories(items_N, targets_T[chosen_B])
         query_B, chance_B = queries_T[chosen_B], draw.random(len(chosen_B))
         titled_B = (query_B < 0) & (chance_B < TITLE_SHARE)
         alone_B = titled_B | ((query_B >= 0) & (chance_B < 0.5))
-        items_BL[alone_B], types_BL[alone_B] = 0, 0
+        for each in told:
+            each[alone_B] = 0
         searches, titles = self.prepared.json("queries.json"), self.catalogue.columns["title"]
         bought_B = items_N[targets_T[chosen_B]]
         texts = [
@@ -118,14 +120,25 @@ class Inputs:
             for query, titled, item in zip(query_B.tolist(), titled_B.tolist(), bought_B.tolist(), strict=True)
         ]
         text_BW = encode_texts(texts, self.config.text_length, self.config.text_buckets)
-        return {"history_items": items_BL, "history_types": types_BL, "query_text": text_BW}
+        return {
+            "history_items": items_BL,
+            "history_types": types_BL,
+            "history_pauses": pauses_BL,
+            "now_pause": now_B1,
+            "query_text": text_BW,
+        }
 
-    def _histories(self, items_N: np.ndarray, places_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _histories(self, items_N: np.ndarray, places_B: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Returns int32 items, types and pauses [B, L], and how long after the last of them it was asked [B, 1]."""
         offsets_S1 = np.load(self.prepared.file("sequence_offsets.npy"))
-        types_N = np.load(self.prepared.file("sequence_types.npy"), mmap_mode="r")
+        types_N, times_N = (
+            np.load(self.prepared.file(f"sequence_{name}.npy"), mmap_mode="r") for name in ("types", "times")
+        )
+        pauses_N1 = sequence_pauses(times_N, offsets_S1)
         first_B = offsets_S1[np.searchsorted(offsets_S1, places_B, side="right") - 1]
         places_BL = places_B[:, None] + np.arange(-self.config.history_length, 0)
         inside_BL = places_BL >= first_B[:, None]
         safe_BL = np.where(inside_BL, places_BL, 0)
-        items_BL = np.where(inside_BL, items_N[safe_BL], 0).astype(np.int32)
-        return items_BL, np.where(inside_BL, types_N[safe_BL].astype(np.int32) + 1, 0).astype(np.int32)
+        told = items_N[safe_BL], types_N[safe_BL].astype(np.int32) + 1, pauses_N1[safe_BL]
+        histories = (np.where(inside_BL, values_BL, 0).astype(np.int32) for values_BL in told)
+        return *histories, pauses_N1[places_B, None].astype(np.int32)

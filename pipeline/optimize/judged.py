@@ -28,7 +28,6 @@ class Judged:
     """Queries with at least one target, in file order.
 
     Attributes:
-        times: ISO times of each query's history.
         exclude_seen: whether the history is left out of the answer, and so cannot be a target.
         users: whose query it is; queries of one user are resampled together.
     """
@@ -36,7 +35,6 @@ class Judged:
     queries: list[Query]
     kinds: list[str]
     users: list[str]
-    times: list[list[str]]
     targets: list[list[str]]
     exclude_seen: list[bool]
 
@@ -58,10 +56,9 @@ class Judged:
                 "prepare more days, or raise prepare.validation_days."
             )
         return cls(
-            [_query(rows[place]) for place in kept],
+            [Query.of(rows[place]) for place in kept],
             [rows[place]["kind"] for place in kept],
             [rows[place]["user"] for place in kept],
-            [[time.isoformat() for time in rows[place]["history_times"]] for place in kept],
             [wanted[place] for place in kept],
             [new_only[place] for place in kept],
         )
@@ -81,10 +78,7 @@ class Judged:
     def requests(self, k: int, categories: Sequence[str]) -> list[dict[str, Any]]:
         """Returns golden requests: real ones evenly drawn, filtered ones, and both fallbacks."""
         recommendations = [place for place, kind in enumerate(self.kinds) if kind == "recommend"]
-        drawn = [
-            recommend_request(self.queries[place], self.times[place], k)
-            for place in _evenly(recommendations, GOLDEN_RECOMMENDATIONS)
-        ]
+        drawn = [recommend_request(self.queries[p], k) for p in _evenly(recommendations, GOLDEN_RECOMMENDATIONS)]
         filters = [{**drawn[0]["request"], "filter": {"category": category}} for category in categories[:2] if drawn]
         texts = [
             (query.text or "") if kind == "search" else "" for query, kind in zip(self.queries, self.kinds, strict=True)
@@ -94,13 +88,9 @@ class Judged:
             *drawn,
             *({"path": drawn[0]["path"], "request": body} for body in filters),
             *(search_request(texts[p], k) for p in _evenly(searches, GOLDEN_SEARCHES)),
-            recommend_request(Query([], []), k=k),
-            recommend_request(Query(["an item nobody has"], ["view"]), k=k),
+            recommend_request(Query([], []), k),
+            recommend_request(Query(["an item nobody has"], ["view"]), k),
         ]
-
-
-def _query(row: dict[str, Any]) -> Query:
-    return Query(row["history_item_ids"], row["history_event_types"], row["query"])
 
 
 def _evenly(places: Sequence[int], count: int) -> list[int]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as parquet
 
+from pipeline.core.errors import DataError
 from pipeline.core.schema import CATALOGUE, EVENT_TYPES, QUERY
 from pipeline.prepare.log import Log
 from pipeline.prepare.queries import EvaluationQuery
@@ -30,6 +31,7 @@ DESCRIBED = {
     "title": pa.string(),
     "price": pa.float64(),
     "in_stock": pa.bool_(),
+    "vector": pa.list_(pa.float64()),
 }
 
 
@@ -39,7 +41,10 @@ def write_texts(path: Path, training: Training) -> None:
 
 
 def write_items(path: Path, training: Training, log: Log, descriptions: pa.Table) -> None:
-    """Writes the vocabulary with each item's catalogue fields; an item the catalogue lacks keeps nulls."""
+    """Writes the vocabulary with each item's catalogue fields; an item the catalogue lacks keeps nulls.
+
+    Raises: DataError: two items' vectors differ in length.
+    """
     names = log.items.take(training.vocabulary.codes).cast(pa.string())
     rows = pc.index_in(names, value_set=descriptions["item_id"].cast(pa.string()).combine_chunks())
     columns = {
@@ -47,10 +52,23 @@ def write_items(path: Path, training: Training, log: Log, descriptions: pa.Table
         "item_id": names,
         **{name: descriptions[name].cast(kind).combine_chunks().take(rows) for name, kind in DESCRIBED.items()},
         "events": pa.array(training.events.astype(np.int64)),
+        "age_days": pa.array(training.age_days),
         "probability": pa.array(training.probability),
         "previous_index": pa.array(training.vocabulary.previous),
     }
+    _refuse_unequal_vectors(names, columns["vector"])
     parquet.write_table(pa.table(columns), path)
+
+
+def _refuse_unequal_vectors(names: pa.Array, vectors: pa.ListArray) -> None:
+    lengths = pc.list_value_length(vectors)
+    other = pc.not_equal(lengths, pc.max(lengths))
+    if pc.any(other).as_py():
+        shorter, longer = (names[pc.index(mask, True).as_py()] for mask in (other, pc.invert(other)))
+        raise DataError(
+            f"The catalogue's vector of item {shorter} holds {pc.min(lengths)} numbers and that of {longer} "
+            f"{pc.max(lengths)}; vectors are compared number by number, so give all items vectors of one length."
+        )
 
 
 def describe_items(engine: Engine, partitions: Sequence[Partition], validation_start: datetime) -> pa.Table:
@@ -66,6 +84,9 @@ def describe_items(engine: Engine, partitions: Sequence[Partition], validation_s
         schema={"file": "string", "nth_day": "int64"},
     )
     stated = engine.read([p.path("catalogue.parquet") for p in partitions], "file").join(days, "file")
+    if "vector" not in stated.columns:
+        # Days ingested before vectors were known are published still.
+        stated = stated.mutate(vector=ibis.null(CATALOGUE["vector"]))
     valid = stated.filter(stated.valid_from < validation_start)
     moment = ibis.struct({"valid_from": valid.valid_from, "nth_day": valid.nth_day})
     newest = valid.group_by("item_id").agg(newest=moment.max())

@@ -10,9 +10,11 @@ import numpy as np
 
 from pipeline.prepare.arrays import blocks, new_array
 from pipeline.prepare.evidence import Evidence
+from pipeline.prepare.log import NEVER
 from pipeline.prepare.vocabulary import Vocabulary
 
 MICROSECONDS = 1_000_000
+MICROSECONDS_A_DAY = 86_400 * MICROSECONDS
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,13 @@ class Tally:
 
     Attributes:
         events: all of them. targets: those that are views, carts or purchases. recent: those not too old to count as
-            remembered.
+            remembered. first_us: when the first was, or `NEVER`.
     """
 
     events: np.ndarray
     targets: np.ndarray
     recent: np.ndarray
+    first_us: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Training:
     """The training set, as the contract names its files; the long arrays are those files.
 
     Attributes:
-        events: int64 [items], training events of each.
+        events: int64 [items], training events of each. age_days: int32 [items], whole days from its first to the end.
         probability: float64 [items], share of training targets.
         items: int32 [N]. types: uint8 [N]. times: int64 [N], unix seconds. offsets: int64 [S + 1].
         targets: int64 [T], positions in the flat arrays.
@@ -44,6 +47,7 @@ class Training:
 
     vocabulary: Vocabulary
     events: np.ndarray
+    age_days: np.ndarray
     probability: np.ndarray
     items: np.ndarray
     types: np.ndarray
@@ -57,12 +61,13 @@ class Training:
 def tally(evidence: Evidence, end_us: int, remembered_from_us: int) -> Tally:
     """Counts the events of each item before the end."""
     log, size = evidence.log, len(evidence.log.items)
-    counted = Tally(*(np.zeros(size, np.int64) for _ in range(3)))
+    counted = Tally(*(np.zeros(size, np.int64) for _ in range(3)), np.full(size, NEVER))
     for rows in _training_rows(evidence, end_us):
         items = log.item[rows]
         counted.events[:] += np.bincount(items, minlength=size)
         counted.targets[:] += np.bincount(items[evidence.positive(rows)], minlength=size)
         counted.recent[:] += np.bincount(items[log.time_us[rows] >= remembered_from_us], minlength=size)
+        np.minimum.at(counted.first_us, items, log.time_us[rows])
     return counted
 
 
@@ -73,6 +78,7 @@ def build_training(evidence: Evidence, end_us: int, vocabulary: Vocabulary, coun
     made = Training(
         vocabulary,
         events,
+        ((end_us - counted.first_us[vocabulary.codes]) // MICROSECONDS_A_DAY).astype(np.int32),
         target_counts / max(targets, 1),
         new_array(folder / "sequence_items.npy", np.int32, length),
         new_array(folder / "sequence_types.npy", np.uint8, length),

@@ -14,6 +14,7 @@ from mlflow.types.schema import Array
 
 from pipeline.core.artifacts import PACKAGE
 from pipeline.model.bundle import Bundle
+from pipeline.model.goldens import query_of
 
 ROOMS = ("core", "model")
 """What `Retriever` needs of this package; the model carries a copy."""
@@ -25,6 +26,8 @@ SIGNATURE = ModelSignature(
         [
             ColSpec(Array(DataType.string), "history_item_ids"),
             ColSpec(Array(DataType.string), "history_event_types"),
+            ColSpec(Array(DataType.double), "history_times", required=False),
+            ColSpec(DataType.double, "now", required=False),
             ColSpec(DataType.string, "query", required=False),
             ColSpec(DataType.string, "category", required=False),
             ColSpec(DataType.long, "k", required=False),
@@ -73,11 +76,13 @@ def requests_frame(bundle: Bundle) -> pd.DataFrame:
 
 
 def _row(request: dict) -> dict:
-    history = request.get("history") or []
+    query = query_of(request)
     return {
-        "history_item_ids": [event["item_id"] for event in history],
-        "history_event_types": [event["event_type"] for event in history],
-        "query": request.get("query"),
+        "history_item_ids": query.item_ids,
+        "history_event_types": query.event_types,
+        "history_times": query.times,
+        "now": query.now,
+        "query": query.text,
         "category": (request.get("filter") or {}).get("category"),
         "k": request["k"],
         "exclude_seen": request.get("exclude_seen", True),

@@ -5,6 +5,7 @@ One row a request, one row an answer; the same `Retriever` the server uses answe
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import mlflow
@@ -32,7 +33,8 @@ class BundleModel(PythonModel):
     def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
         from pipeline.model.features import Query
 
-        query = Query(list(row["history_item_ids"]), list(row["history_event_types"]), _given(row.get("query")))
+        ids, kinds, times = (_listed(row.get(f"history_{name}")) for name in ("item_ids", "event_types", "times"))
+        query = Query(ids, kinds, _given(row.get("query")), times, _given(row.get("now")) or time.time())
         k, exclude_seen = _given(row.get("k")) or DEFAULT_K, _given(row.get("exclude_seen"))
         answer = self._retriever.recommend(query, int(k), exclude_seen is not False, _given(row.get("category")))
         return {
@@ -40,6 +42,10 @@ class BundleModel(PythonModel):
             "scores": [float(item.score) for item in answer.items],
             "fallback": answer.fallback,
         }
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None or isinstance(value, float) else list(value)
 
 
 def _given(value: Any) -> Any:

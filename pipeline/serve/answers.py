@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 from urllib.parse import unquote
 
@@ -48,7 +49,8 @@ def similar(served: Served, limits: Limits, item_id: str, query_string: bytes) -
 def _retrieve(served: Served, limits: Limits, asked: Any, text: str | None) -> AnswerBody:
     limits.check_history(asked.history)
     events: list[Event] = messages.oldest_first(asked.history)
-    query = Query([e.item_id for e in events], [e.event_type for e in events], text)
+    ids, kinds, times = [e.item_id for e in events], [e.event_type for e in events], messages.times_of(events)
+    query = Query(ids, kinds, text, times, asked.now.timestamp() if asked.now else time.time())
     category = asked.filter.category if asked.filter else None
     return _body(served, served.retriever.recommend(query, limits.k_of(asked.k), asked.exclude_seen, category))
 

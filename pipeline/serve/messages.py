@@ -16,6 +16,7 @@ IN_SEQUENCES = frozenset({"view", "cart", "remove", "purchase"})
 """What training sequences hold; anything else a shop sends is read and left out."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Refusal(Exception):
@@ -31,7 +32,7 @@ class Event(msgspec.Struct, forbid_unknown_fields=True):
 
     item_id: Text
     event_type: Literal[EVENT_TYPES] = "view"  # type: ignore[valid-type]
-    event_time: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    event_time: Moment | None = None
 
 
 class Filter(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,13 +42,14 @@ class Filter(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of `POST /v1/recommend`."""
+    """Body of `POST /v1/recommend`; `now` is when it is asked, by the server's clock unless given."""
 
     history: list[Event] = []
     query: Text | None = None
     k: Annotated[int, msgspec.Meta(ge=1)] | None = None
     exclude_seen: bool = True
     filter: Filter | None = None
+    now: Moment | None = None
 
 
 class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,6 +60,7 @@ class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
     k: Annotated[int, msgspec.Meta(ge=1)] | None = None
     exclude_seen: bool = False
     filter: Filter | None = None
+    now: Moment | None = None
 
 
 class ItemBody(msgspec.Struct):
@@ -145,6 +148,12 @@ def oldest_first(history: list[Event]) -> list[Event]:
     if any(event.event_type == "cancel" for event in history):
         history = _net_cancels(history)
     return [event for event in history if event.event_type in IN_SEQUENCES]
+
+
+def times_of(history: list[Event]) -> list[float]:
+    """Returns the unix seconds of each event; none where one is not known."""
+    times = [event.event_time for event in history]
+    return [time.timestamp() for time in times if time] if all(times) else []
 
 
 def _net_cancels(history: list[Event]) -> list[Event]:

@@ -23,6 +23,8 @@ from pipeline.train.windows import Windows
 ORDER, DRAWS = 0, 1
 WINDOWS_MULTIPLE = 64
 """Windows of a step are padded to a multiple, so that few shapes are compiled."""
+UNTIMED_EVERY = 8
+"""One window of so many, others each step, keeps its times to itself, so that requests without times are answered."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,11 @@ class Examples:
         """Returns the inputs of one step; those of the replicas lie end to end, each array of equal parts.
 
         Returns: int32 `items` [U], the items a replica needs, 0 first, and bool `known` [U], false where the item tower
-            sees an item as new; int32 `events`, `types` [W, S] (events are places in `items`, 0 padding);
-            int32 `rows`, `columns` [b], from which event a target is asked, bool `alone` [b]: its history is not shown;
-            int32 `query_text` [b, X]; int32 `targets` [b], `uniform` [M], `hard` [b, H] and `exposed` [b, E], places in
-            `items`, 0 for none; int32 `windows` [b], which targets of one stretch of a sequence share; float32 `weight`
-            [b] with mean 1 over an epoch.
+            sees an item as new; int32 `events`, `types`, `pauses` [W, S] (events are places in `items`, 0 padding), and
+            `now_pauses` [W, S], how long after each it is asked; int32 `rows`, `columns` [b], from which event a target
+            is asked, bool `alone` [b]: its history is not shown; int32 `query_text` [b, X]; int32 `targets` [b],
+            `uniform` [M], `hard` [b, H] and `exposed` [b, E], places in `items`, 0 for none; int32 `windows` [b], which
+            targets of one stretch of a sequence share; float32 `weight` [b] with mean 1 over an epoch.
         """
         draw = np.random.default_rng([self.settings.seed, DRAWS, epoch, step])
         drawn = self._draw(draw, order_T, step)
@@ -140,7 +142,8 @@ class Examples:
         parts = drawn.split(self.replicas)
         width = self.windows.sizes[self.windows.kinds_W[drawn.windows_B].max()]
         height = padded(max(len(np.unique(part.windows_B)) for part in parts), WINDOWS_MULTIPLE)
-        return lay_out([self._gather(part, (height, width)) for part in parts], known_n1)
+        untimed = int(draw.integers(UNTIMED_EVERY))
+        return lay_out([self._gather(part, (height, width), untimed) for part in parts], known_n1)
 
     def _draw(self, draw: np.random.Generator, order_T: np.ndarray, step: int) -> Drawn:
         size, settings = self.settings.batch_size, self.settings
@@ -153,14 +156,18 @@ class Examples:
         hard_BH = self.categories.drawn(luck_BH, self.prepared.items_N[self.places_T[chosen_B]])
         return Drawn(chosen_B, self.windows.of(chosen_B), asked_B, text_BX, alone_B, uniform_M, hard_BH)
 
-    def _gather(self, drawn: Drawn, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    def _gather(self, drawn: Drawn, shape: tuple[int, int], untimed: int) -> dict[str, np.ndarray]:
         """Returns what one replica learns from, items as indices, in so many windows of so many events."""
         prepared, windows_b = self.prepared, drawn.windows_B
         windows_W, rows_b = np.unique(windows_b, return_inverse=True)
         places_WS, inside_WS = self._places(windows_W, shape)
+        timed_WS = inside_WS.copy()
+        timed_WS[np.flatnonzero(windows_W % UNTIMED_EVERY == untimed)] = False
         return {
             "events": np.where(inside_WS, prepared.items_N[places_WS], 0),
             "types": np.where(inside_WS, prepared.types_N[places_WS].astype(np.int32) + 1, 0),
+            "pauses": np.where(timed_WS, prepared.pauses_N1[places_WS], 0),
+            "now_pauses": np.where(timed_WS, prepared.pauses_N1[places_WS + 1], 0),
             "rows": rows_b,
             "columns": drawn.asked_B - self.windows.begins_W[windows_b],
             "alone": drawn.alone_B,

@@ -97,6 +97,7 @@ def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
         history_length=settings.prepare.history_length,
         text_buckets=settings.train.text_buckets,
         price_edges=tuple(edges.tolist()),
+        vector_dim=max((len(item.vector) for item in prepared.items if item.vector is not None), default=0),
     )
 
 

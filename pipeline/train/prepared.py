@@ -6,13 +6,15 @@ Shapes: n items, N events, S sequences, T targets, X exposures.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import pyarrow as arrow
 import pyarrow.parquet as parquet
 
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import DataError
-from pipeline.model.features import Item
+from pipeline.model.features import Item, sequence_pauses
 
 LEAST_ITEMS, LEAST_TARGETS = 2, 8
 ARRAYS = (
@@ -51,9 +53,9 @@ class Prepared:
     @classmethod
     def load(cls, artifact: Artifact) -> Prepared:
         """Raises: DataError: too little to train on, or the arrays contradict each other."""
-        columns = ["index", "item_id", "category", "brand", "title", "price"]
+        columns = ["index", "item_id", "category", "brand", "title", "price", "age_days"]
         table = parquet.read_table(artifact.file("items.parquet")).sort_by("index")
-        rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+        rows = zip(*(table[name].to_pylist() for name in columns), _vectors(table), strict=True)
         prepared = cls(
             [Item(*row) for row in rows],
             np.concatenate([[0.0], table["probability"].to_numpy()]),
@@ -74,3 +76,15 @@ class Prepared:
         whole &= len(self.exposed_X) == self.exposed_offsets_T1[-1]
         if not whole or self.items_N.max(initial=0) > len(self.items):
             raise DataError(f"{artifact.path}: its arrays do not fit each other; run prepare again with --force.")
+
+    @cached_property
+    def pauses_N1(self) -> np.ndarray:
+        """`features.sequence_pauses` of the training sequences."""
+        return sequence_pauses(self.times_N, self.offsets_S1)
+
+
+def _vectors(table: arrow.Table) -> list[np.ndarray | None]:
+    """Returns each item's vector as a view, for as lists of numbers they would be many times as large."""
+    column = table["vector"].combine_chunks()
+    numbers, ends = column.values.to_numpy(), column.offsets.to_numpy()
+    return [numbers[a:b] if there else None for a, b, there in zip(ends[:-1], ends[1:], column.is_valid(), strict=True)]

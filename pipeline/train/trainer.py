@@ -173,7 +173,8 @@ class Trainer:
         return self.learning.item([inputs[spec.name] for spec in self.learning.item.inputs], training=True)
 
     def _queries(self, part: Mapping[str, tf.Tensor], vectors_UD: tf.Tensor) -> tf.Tensor:
-        histories = [tf.gather(vectors_UD, part["events"]), part["events"], part["types"]]
+        told = ("events", "types", "pauses", "now_pauses")
+        histories = [tf.gather(vectors_UD, part["events"]), *(part[name] for name in told)]
         features_WSF = self.learning.history(histories, training=True)
         features_bF = tf.gather_nd(features_WSF, tf.stack([part["rows"], part["columns"]], 1))
         features_bF = tf.where(part["alone"][:, tf.newaxis], 0.0, features_bF)

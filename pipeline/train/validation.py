@@ -109,7 +109,7 @@ class Validation:
             raise DataError(
                 f"{path}: holds no query, so early stopping has nothing to go by; lengthen prepare.validation_days."
             )
-        queries = [Query(row["history_item_ids"], row["history_event_types"], row["query"]) for row in rows]
+        queries = [Query.of(row) for row in rows]
         return cls(
             [row["query_id"] for row in rows],
             [row["user"] for row in rows],

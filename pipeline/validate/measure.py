@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 PARTS_OF_ROWS = ("clean", "quarantined", "duplicate", "robot", "excluded", "routed")
-LEFT_OUT = ("torn", "no_item", "bad_time")
+LEFT_OUT = ("torn", "no_item", "bad_time", "bad_vector")
 FILES = {"events": "events.parquet", "catalogue": "catalogue.parquet"}
 
 
@@ -130,7 +130,8 @@ def _of_counts(day: Day, seen_from: Standpoint) -> dict[str, float]:
     counts = day.counts
     refused = counts["quarantined"] if counts["quarantined"] >= seen_from.quarantine_min_rows else 0
     items = counts.get("catalogue_rows", {})
-    told = {"catalogue.left_out_share": sum(items[n] for n in LEFT_OUT) / items["read"]} if items.get("read") else {}
+    left_out = sum(items.get(name, 0) for name in LEFT_OUT)
+    told = {"catalogue.left_out_share": left_out / items["read"]} if items.get("read") else {}
     return told | {
         "events.schema_differences": 0,
         "catalogue.schema_differences": 0,

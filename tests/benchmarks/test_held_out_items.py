@@ -33,8 +33,8 @@ def _prepared(run: Run) -> Artifact:
         for name, values in arrays.items():
             np.save(folder / f"{name}.npy", values)
         events, shares = pa.array([2, 3, 2]), pa.array([0.25, 0.5, 0.25])
-        table = pa.table({"index": [1, 2, 3], "item_id": ["a", "b", "c"], "events": events, "probability": shares})
-        parquet.write_table(table, folder / "items.parquet")
+        items = {"index": [1, 2, 3], "item_id": ["a", "b", "c"], "age_days": [5, 6, 7]}
+        parquet.write_table(pa.table({**items, "events": events, "probability": shares}), folder / "items.parquet")
 
     return build(run.layout.artifact("prepare", "whole"), fill)
 
@@ -54,6 +54,8 @@ def test_items_held_out_leave_every_sequence_and_target_and_stay_in_the_catalogu
     items = parquet.read_table(made.file("items.parquet")).to_pydict()
     assert items["item_id"] == ["a", "b", "c"]
     assert (items["events"], items["probability"]) == ([2, 0, 2], [0.5, 0.0, 0.5])
+    # Who was never met is as young as can be.
+    assert items["age_days"] == [5, 0, 7]
     assert run.artifact("prepare").key == made.key
 
 

@@ -7,7 +7,8 @@ import re
 import ibis
 import ibis.expr.types as ir
 
-from pipeline.ingest.judging.times import clock, moment_from, number_of
+from pipeline.core.schema import CATALOGUE
+from pipeline.ingest.judging.times import clock, moment_from, number_of, numbers_of
 from pipeline.ingest.profiles.profile import DESCRIBED, PEOPLE, Column, Profile
 from pipeline.ingest.reading import batches
 from pipeline.store.words import micros_of
@@ -114,6 +115,8 @@ def catalogue_value(raw: ir.Table, name: str, column: Column | None) -> ir.Value
         return ibis.ifelse(price < 0, ibis.null("float64"), price)
     if name == "in_stock":
         return text.lower().isin(["1", "true", "yes", "y", "t"]) if column else ibis.null("boolean")
+    if name == "vector":
+        return numbers_of(text) if column else ibis.null(CATALOGUE["vector"])
     if name == "category" and column:
         text = text.replace(column.separator, "/").re_replace(SEPARATOR, "/")
     return text.re_replace(SPACES, " ").strip().nullif("")

@@ -133,18 +133,27 @@ def states_of_files(profile: Profile) -> ir.Table:
 
 
 def left_out(profile: Profile) -> ir.Table:
-    """Returns the one row that counts what describes nothing: `no_item`, and `bad_time` where a time is due."""
+    """Returns the one row that counts what describes nothing, by why."""
     rows = _typed(profile)
-    timeless = rows.item_id.notnull() & rows.valid_from.isnull()
-    bad_time = timeless.sum().fill_null(0) if profile.catalogue.columns.valid_from else ibis.literal(0)
-    return rows.aggregate(no_item=rows.item_id.isnull().sum().fill_null(0), bad_time=bad_time)
+    why = _unusable(rows, profile)
+    first = ibis.cases(*((wrong.fill_null(False), ibis.literal(name)) for name, wrong in why.items()), else_="")
+    return rows.mutate(why=first).aggregate(**{name: (first == name).sum().fill_null(0) for name in why})
+
+
+def _unusable(rows: ir.Table, profile: Profile) -> dict[str, ir.BooleanValue]:
+    """Returns what makes a row describe nothing: no item, no readable time where one is due, a vector of no numbers."""
+    due = ibis.literal(profile.catalogue.columns.valid_from is not None)
+    return {
+        "no_item": rows.item_id.isnull(),
+        "bad_time": due & rows.valid_from.isnull(),
+        "bad_vector": rows.given_vector & rows.vector.isnull(),
+    }
 
 
 def _said(profile: Profile) -> ir.Table:
-    """Returns what each row says, typed; a row without item, or without a readable time where one is due, is none."""
+    """Returns what each row says, typed, but for rows that describe nothing."""
     rows = _typed(profile)
-    rows = rows.filter(rows.item_id.notnull())
-    rows = rows.filter(rows.valid_from.notnull()) if profile.catalogue.columns.valid_from else rows
+    rows = rows.filter(*(~wrong for wrong in _unusable(rows, profile).values()))
     return _with_paths(rows) if profile.catalogue.category_tree else rows
 
 
@@ -161,6 +170,7 @@ def _typed(profile: Profile) -> ir.Table:
         "place",
         item_id=text_of(raw, mapped.item_id),
         valid_from=ibis.null("timestamp('UTC')") if since is None else since,
+        given_vector=text_of(raw, mapped.vector).notnull(),
         **{name: catalogue_value(raw, name, getattr(mapped, name)).cast(CATALOGUE[name]) for name in DESCRIBED},
     )
 

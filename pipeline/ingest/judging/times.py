@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 SECOND = 1_000_000
 LAST_SECOND = 253_370_764_799
 """The last second of the year 9998."""
-NUMBER = r"^[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?\z"
+_DIGITS = r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?"
+NUMBER = rf"^{_DIGITS}\z"
 """Decimal digits; what engines take besides, such as `nan`, `1_000`, `0x1p3` or `1d`, is no number here."""
 _YEAR = "([1-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
 """1000 to 9998: a later year has days that no day follows."""
@@ -117,6 +118,13 @@ def _part(tokens: Sequence[str], place: int) -> tuple[str, str]:
 def number_of(text: ir.StringValue) -> ir.FloatingValue:
     """Returns a text of decimal digits as the nearest float64; null where it is none."""
     return ibis.ifelse(text.re_search(NUMBER), text.try_cast("float64"), ibis.null("float64"))
+
+
+def numbers_of(text: ir.StringValue) -> ir.ArrayValue:
+    """Returns numbers with commas or spaces between as float64s; null where one of them is none."""
+    spaced = text.re_replace(r"[\[\], \t\n\r\f\x0b]+", " ").strip()
+    whole = ibis.ifelse(spaced.re_search(f"^{_DIGITS}( {_DIGITS})*\\z"), spaced, ibis.null("string"))
+    return whole.split(" ").map(lambda number: number.cast("float64"))
 
 
 def clock(text: ir.StringValue, times: Times) -> tuple[ir.IntegerValue, ir.IntegerValue]:

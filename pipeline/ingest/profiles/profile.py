@@ -71,7 +71,10 @@ class EventColumns(Part):
 
 
 class CatalogueColumns(Part):
-    """`item_id` is needed for catalogue files; without files the events' own is taken."""
+    """`item_id` is needed for catalogue files; without files the events' own is taken, and there is no `vector`.
+
+    A vector is written as numbers with commas or spaces between, in brackets or not, or as a list.
+    """
 
     item_id: Column | None = None
     category: Column | None = None
@@ -79,6 +82,7 @@ class CatalogueColumns(Part):
     title: Column | None = None
     price: Column | None = None
     in_stock: Column | None = None
+    vector: Column | None = None
     valid_from: Column | None = None
 
 
@@ -191,8 +195,8 @@ class Catalogue(Part):
     @model_validator(mode="after")
     def _whole(self) -> Catalogue:
         changing = self.format == "properties"
-        if not self.files and (changing or self.category_tree or self.columns.valid_from):
-            raise ValueError("format: properties, category_tree and columns.valid_from need files")
+        if not self.files and (changing or self.category_tree or self.columns.valid_from or self.columns.vector):
+            raise ValueError("format: properties, category_tree, columns.valid_from and columns.vector need files")
         if self.files:
             _require_span(self.files, self.file_covers)
             if not self.columns.item_id:

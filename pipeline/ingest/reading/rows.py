@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import DataError
@@ -155,12 +156,20 @@ def _read_parquet(stream: BinaryIO, name: str, layout: Layout, columns: tuple[st
 
 def _as_text(values: pa.Array, column: str, name: str) -> pa.Array:
     try:
+        if _holds_numbers(values.type):
+            return pc.binary_join(values.cast(pa.list_(pa.string())), " ")
         return values.cast(pa.string())
     except pa.ArrowException:
         raise DataError(
             f"{name}: the column {column} is of the type {values.type}, and not all it holds can be read as text; "
-            f"write it as text in UTF-8, as a number or as a time."
+            f"write it as text in UTF-8, as a number, a time or a list of numbers."
         ) from None
+
+
+def _holds_numbers(kind: pa.DataType) -> bool:
+    types = pa.types
+    lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return lists and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type))
 
 
 @contextmanager

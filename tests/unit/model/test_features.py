@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from pipeline.core.errors import DataError, ShapeError
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.model.config import TowerConfig
-from pipeline.model.features import Item, Query, encode_items, encode_queries
+from pipeline.model.features import Item, Query, bands, encode_items, encode_queries, sequence_pauses
 from pipeline.model.text import bucket
 
 CONFIG = TowerConfig(items=3, history_length=3, text_length=4, category_levels=2, price_edges=(1.0, 5.0))
@@ -45,8 +48,45 @@ def test_no_queries_make_arrays_of_no_rows() -> None:
 
 
 def test_a_query_with_fewer_types_than_items_is_refused() -> None:
-    with pytest.raises(ShapeError, match="2 items but 1 event types"):
+    with pytest.raises(ShapeError, match="2 items, 1 event types and 0 times"):
         encode_queries(CONFIG, INDEX, [Query(["a", "b"], ["view"])])
+
+
+def test_a_query_with_fewer_times_than_items_is_refused() -> None:
+    with pytest.raises(ShapeError, match="2 items, 2 event types and 1 times"):
+        encode_queries(CONFIG, INDEX, [Query(["a", "b"], ["view", "view"], times=[5.0])])
+
+
+def test_a_number_is_told_by_its_binary_digits() -> None:
+    # 0 has none, 1 has one, 2 and 3 have two, 4 has three; 2 ** 40 has more than are told apart.
+    assert bands(np.array([0, 1, 2, 3, 4, 2**40, -7])).tolist() == [1, 2, 3, 3, 4, 32, 1]
+
+
+def test_pauses_lie_before_each_event_and_before_the_question() -> None:
+    # Seconds before the newest three: 0, 3 (two digits) and 28 (five digits); then 3,600 (twelve digits).
+    query = Query(["a", "b", "c", "a"], ["view"] * 4, None, [100.2, 100.9, 103.0, 131.0], 3731.5)
+    made = encode_queries(CONFIG, INDEX, [query])
+    assert made["history_pauses"].tolist() == [[1, 3, 6]]
+    assert made["now_pause"].tolist() == [[13]]
+
+
+def test_the_first_event_has_no_pause_before_it_and_unknown_items_are_passed_over() -> None:
+    query = Query(["gone", "a", "gone", "b"], ["view"] * 4, None, [0.0, 10.0, 17.0, 18.0], 18.0)
+    made = encode_queries(CONFIG, INDEX, [query])
+    # Eight seconds (four digits) from a to b. Whoever asks within the event's own second counts as one second later.
+    assert made["history_pauses"].tolist() == [[0, 0, 5]]
+    assert made["now_pause"].tolist() == [[2]]
+
+
+def test_without_times_pauses_are_unknown() -> None:
+    untimed, never_met = Query(["a", "b"], ["view"] * 2, now=9.0), Query(["gone"], ["view"], None, [1.0], 9.0)
+    made = encode_queries(CONFIG, INDEX, [untimed, never_met, Query([], [], "red", now=9.0)])
+    assert not made["history_pauses"].any() and not made["now_pause"].any()
+
+
+def test_pauses_of_training_begin_anew_with_every_sequence() -> None:
+    # Two sequences of two: 60 seconds (six digits) within the first, 1 within the second, nothing behind the last.
+    assert sequence_pauses(np.array([0, 60, 5, 6]), np.array([0, 2, 4])).tolist() == [0, 7, 0, 2, 0]
 
 
 def test_an_unknown_event_type_is_refused_with_the_known_ones() -> None:
@@ -62,6 +102,8 @@ def test_an_item_is_its_index_path_brand_title_and_price_band() -> None:
     assert made["brand"].tolist() == [bucket("acme", 2048), 0]
     # 5.0 has reached both edges, 1.0 and 5.0: band 3. No price: band 0.
     assert made["price_band"].tolist() == [3, 0]
+    # Nine days have four binary digits; who was never met is as young as can be.
+    assert encode_items(CONFIG, [Item(1, "a", age_days=9), Item(0, "new")])["age"].tolist() == [5, 1]
     assert all(values.dtype.name == "int32" for values in made.values())
 
 
@@ -70,3 +112,17 @@ def test_a_price_that_is_no_number_has_no_band() -> None:
         0,
         1,
     ]
+
+
+def test_a_vector_comes_at_unit_length_and_zeros_where_there_is_none() -> None:
+    read = replace(CONFIG, vector_dim=2)
+    items = [Item(1, "a", vector=[3.0, -4.0]), Item(2, "b"), Item(3, "c", vector=[0, 0])]
+    vectors = encode_items(read, items)["vector"]
+    assert vectors == pytest.approx(np.array([[0.6, -0.8], [0, 0], [0, 0]]))
+    assert vectors.dtype == np.float32
+    assert "vector" not in encode_items(CONFIG, [Item(1, "a", vector=[3.0, -4.0])])
+
+
+def test_a_vector_of_another_length_than_the_towers_read_is_refused() -> None:
+    with pytest.raises(ShapeError, match="vector of item a holds 3 numbers, and these towers read 2"):
+        encode_items(replace(CONFIG, vector_dim=2), [Item(1, "a", vector=[1, 2, 3])])

@@ -128,7 +128,7 @@ def test_ranking_in_batches_answers_as_one_by_one(retriever: Retriever, exclude_
 
 
 def test_a_bundle_answers_its_own_goldens(retriever: Retriever) -> None:
-    assert len(retriever.bundle.goldens) == 5
+    assert len(retriever.bundle.goldens) == 6
     assert check_goldens(retriever) == []
 
 

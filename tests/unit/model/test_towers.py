@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.model.config import TowerConfig
-from pipeline.model.features import Item, Query, encode_items, encode_queries
+from pipeline.model.features import BANDS, Item, Query, encode_items, encode_queries
 from pipeline.model.keras import keras, tf
 from pipeline.model.towers import (
     Attention,
@@ -24,7 +24,11 @@ from pipeline.model.towers import (
 CONFIG = TowerConfig(
     items=9, dim=8, hidden_units=16, history_length=4, text_length=6, text_buckets=64, price_edges=(2.0,)
 )
-QUERIES = [Query(["i3", "i4"], ["view", "cart"], "red mug"), Query(["i1"], ["purchase"]), Query([], [], "blue")]
+QUERIES = [
+    Query(["i3", "i4"], ["view", "cart"], "red mug", [0, 60], 4000),
+    Query(["i1"], ["purchase"]),
+    Query([], [], "blue"),
+]
 ITEMS = [Item(3, "i3", "home/mugs", "acme", "red mug", 3.0), Item(0, "new", title="blue cup")]
 
 
@@ -101,17 +105,30 @@ def test_what_learns_and_what_serves_give_the_same_vector(blocks: int) -> None:
     table = np.random.default_rng(4).normal(size=(10, 8)).astype(np.float32)
     towers.query.get_layer("item_table").set_weights([table])
     given = query_inputs()
-    items, types = given["history_items"], given["history_types"]
-    window = np.concatenate([items, items[:, :1] * 0], axis=1), np.concatenate([types, types[:, :1] * 0], axis=1)
+    nothing = np.zeros((3, 1), np.int32)
+    events = (np.concatenate([given[f"history_{name}"], nothing], axis=1) for name in ("items", "types", "pauses"))
+    window = [*events, np.concatenate([nothing] * 3 + [given["now_pause"], nothing], axis=1)]
     features = towers.history([table[window[0]], *window])[:, CONFIG.history_length - 1]
     answers = towers.head([features, given["query_text"]])
     assert answers.numpy() == pytest.approx(towers.query(given).numpy(), abs=1e-5)
 
 
+@pytest.mark.parametrize(("table", "told"), [("pause_table", "history_pauses"), ("now_table", "now_pause")])
+def test_pauses_tell_nothing_at_the_start_and_can_learn_to(table: str, told: str) -> None:
+    tower = build_query_tower(CONFIG)
+    hidden = query_inputs() | {told: query_inputs()[told] * 0}
+    assert np.array_equal(tower(query_inputs()), tower(hidden))
+    tower.get_layer("history_query").set_weights([np.eye(8, dtype=np.float32), np.zeros(8, np.float32)])
+    tower.get_layer(table).set_weights([np.random.default_rng(5).normal(size=(BANDS + 1, 8)) * 9])
+    apart = np.abs(tower(query_inputs()).numpy() - tower(hidden).numpy()).max(axis=1)
+    # Only the first query says when its two events were; the others' codes are 0 either way.
+    assert apart[0] > 1e-3 and apart[1:].max() == 0
+
+
 def test_what_is_dropped_hangs_on_the_step_alone() -> None:
     step = tf.Variable(3, dtype=tf.int64)
     towers = build_towers(CONFIG, 0.5, step)
-    given = [np.ones((2, 4, 8), np.float32), np.ones((2, 4), np.int32), np.ones((2, 4), np.int32)]
+    given = [np.ones((2, 4, 8), np.float32), *[np.ones((2, 4), np.int32)] * 4]
     first, again = (towers.history(given, training=True).numpy() for _ in range(2))
     step.assign(4)
     assert np.array_equal(first, again)
@@ -129,6 +146,18 @@ def test_saved_weights_fit_a_tower_built_alone(tmp_path: Path) -> None:
         trained.save_weights(path)
         alone.load_weights(path)
         assert np.array_equal(alone(inputs), trained(inputs))
+
+
+def test_a_vector_made_elsewhere_says_nothing_at_the_start_and_can_learn_to() -> None:
+    config = replace(CONFIG, vector_dim=2)
+    tower = build_item_tower(config)
+    seen = encode_items(config, [replace(ITEMS[1], vector=[3.0, 4.0])])
+    bare = encode_items(config, ITEMS[1:])
+    assert np.array_equal(tower(seen), tower(bare))
+    tower.get_layer("item_vector").set_weights([np.array([np.arange(8), np.ones(8)], np.float32)])
+    assert np.abs(tower(seen).numpy() - tower(bare).numpy()).max() > 0.01
+    assert "item_vector" in dense_layers(tower)
+    assert "vector" not in [layer.name for layer in build_item_tower(CONFIG).layers]
 
 
 @pytest.mark.parametrize("build", [build_query_tower, build_item_tower])

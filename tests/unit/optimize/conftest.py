@@ -46,6 +46,7 @@ def write_prepared(folder: Path) -> None:
     flat = np.concatenate(sequences).astype(np.int32)
     np.save(folder / "sequence_items.npy", flat)
     np.save(folder / "sequence_types.npy", np.full(len(flat), 1, np.uint8))
+    np.save(folder / "sequence_times.npy", np.arange(len(flat), dtype=np.int64) * 60)
     np.save(folder / "sequence_offsets.npy", np.arange(0, len(flat) + 1, EVENTS, dtype=np.int64))
     np.save(folder / "targets.npy", np.flatnonzero(np.arange(len(flat)) % EVENTS > 0))
     np.save(folder / "target_queries.npy", np.full(PEOPLE * (EVENTS - 1), -1, np.int32))

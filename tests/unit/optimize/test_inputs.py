@@ -28,6 +28,10 @@ def test_a_lesson_carries_the_history_that_led_to_its_target_and_no_other(world:
     assert first.tolist() in ([0] * 7 + [flat[0, 0]], [0] * 8)
     assert last.tolist() in (flat[0, 3:11].tolist(), [0] * 8)
     assert (features["history_types"] == 2 * (features["history_items"] > 0)).all()
+    # Each event follows the one before by a minute, which has six binary digits; so does the question.
+    assert features["history_pauses"][10].tolist() in ([7] * 8, [0] * 8)
+    assert features["history_pauses"][0].tolist() == [0] * 8
+    assert features["now_pause"][10].tolist() in ([7], [0])
     second_person = features["history_items"][11]
     assert second_person.tolist() in ([0] * 7 + [flat[1, 0]], [0] * 8)
 

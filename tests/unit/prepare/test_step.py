@@ -267,6 +267,29 @@ def test_the_catalogue_row_valid_before_validation_describes_an_item(settings: S
     assert described == {"a": ("second", 2.0), "b": (None, None)}
 
 
+def test_an_item_is_as_old_as_its_first_event_in_training(settings: Settings) -> None:
+    second = [event("view", at(DAYS[1], "10:00"), name) for name in "ab"]
+    run = load_days(settings, [[event("view", at(DAYS[0], "10:00"), "a")], second, *shop()[2:]])
+    step.run(settings, run)
+    # Training ends at midnight after day 2: 38 hours after the first a, 14 after the first b.
+    assert {row["item_id"]: row["age_days"] for row in table(run, "items")} == {"a": 1, "b": 0}
+
+
+def test_items_carry_their_vectors(settings: Settings) -> None:
+    more = {DAYS[0]: {"items": [item("a", at(DAYS[0], "00:00"), vector=[0.5, 2.0]), item("b", at(DAYS[0], "00:00"))]}}
+    run = load_days(settings, shop(), **more)
+    step.run(settings, run)
+    assert {row["item_id"]: row["vector"] for row in table(run, "items")} == {"a": [0.5, 2.0], "b": None}
+
+
+def test_vectors_of_two_lengths_are_refused_by_name(settings: Settings) -> None:
+    vectors = {"a": [0.5, 2.0], "b": [1.0]}
+    items = [item(name, at(DAYS[1], "12:00"), vector=vector) for name, vector in vectors.items()]
+    run = load_days(settings, shop(), **{DAYS[1]: {"items": items}})
+    with pytest.raises(DataError, match=r"vector of item b holds 1 numbers and that of a 2; .* one length"):
+        step.run(settings, run)
+
+
 def test_rare_items_stay_out_of_the_vocabulary_and_of_sequences(settings: Settings) -> None:
     strict = load([f"store.root={settings.store.root}", "prepare.min_item_events=2"])
     run = load_days(strict, shop())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import httpx
 import pytest
 
@@ -61,6 +63,32 @@ def test_history_is_read_in_order_of_time_whatever_order_it_is_sent_in(client):
     assert one.json() == other.json()
 
 
+def test_when_things_happened_and_when_it_is_asked_tell(client):
+    history = [event(3), event(20, time="2024-05-01T10:00:09Z")]
+    asked = {"history": history, "k": 9, "now": "2024-05-01T10:30:00Z"}
+    scores = [
+        [item["score"] for item in client.post("/v1/recommend", json=body).json()["items"]]
+        for body in (asked, {**asked, "now": "2024-05-09T10:30:00Z"}, {**asked, "history": [event(3), event(20)]})
+    ]
+    assert scores[0] != scores[1] and scores[0] != scores[2]
+
+
+def test_asked_now_unless_it_is_said_when(client):
+    body = {"history": [event(3)], "k": 9}
+    # Far enough from the event that minutes between the two requests change no digit of the pause.
+    assert client.post("/v1/recommend", json=body).json() == (
+        client.post("/v1/recommend", json={**body, "now": datetime.now(UTC).isoformat()}).json()
+    )
+
+
+def test_a_history_that_lacks_a_time_is_one_without_times(client):
+    timed, bare = event(3), {"item_id": item_id(20), "event_type": "view"}
+    untimed = [{**event, "event_time": None} for event in (timed, bare)]
+    assert client.post("/v1/recommend", json={"history": [timed, bare]}).json() == (
+        client.post("/v1/recommend", json={"history": untimed}).json()
+    )
+
+
 def test_a_cancelled_purchase_leaves_no_trace(client):
     bought = [event(3), event(20, "purchase"), event(20, "cancel")]
     assert client.post("/v1/recommend", json={"history": bought}).json() == (
@@ -108,6 +136,7 @@ def test_similar_of_an_item_the_bundle_lacks_is_404_with_a_sentence(client):
         (b'{"history": [{"item_id": "a", "event_type": "vew"}]}', "expected one of impression, view, cart"),
         (b'{"history": [{"item_id": "a", "event_time": "yesterday"}]}', "The field history[0].event_time is wrong"),
         (b'{"history": [{"item_id": "a", "event_time": "2024-05-01T10:00:00"}]}', "with a timezone"),
+        (b'{"now": "2024-05-01T10:00:00"}', "The field now is wrong"),
         (b'{"filter": {"colour": "red"}}', "The field filter.colour is not known here."),
         (b'{"history": [' + b",".join([b'{"item_id": "a"}'] * 7) + b"]}", "holds 7 events; send the newest 6 at most"),
     ],

@@ -67,6 +67,8 @@ def _items(events_n: np.ndarray, probability_n: np.ndarray) -> pa.Table:
             "price": [float(n) for n in range(1, ITEMS + 1)],
             "in_stock": [True] * ITEMS,
             "events": pa.array(events_n, pa.int64()),
+            "vector": pa.nulls(ITEMS, pa.list_(pa.float64())),
+            "age_days": pa.array(range(ITEMS), pa.int32()),
             "probability": probability_n,
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from pipeline.core.errors import DataError
 from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
-from pipeline.model.features import Item
+from pipeline.model.features import Item, Query, encode_queries
+from pipeline.train.batch import Batch
 from pipeline.train.examples import Examples
 from pipeline.train.prepared import Prepared
 
@@ -88,6 +90,42 @@ def test_types_stand_beside_their_items_shifted_by_one() -> None:
     # Target 4 follows items 1, 2 (type 1) and 3 (type 4); behind the window's end there is nothing.
     assert batch["types"][batch["rows"][1], :3].tolist() == [2, 2, 5]
     assert not batch["types"][batch["events"] == 0].any()
+
+
+def timed_batch(settings: Train) -> Batch:
+    """Returns the first batch in which no window keeps its times to itself."""
+    examples = Examples.build(PREPARED, CONFIG, settings, TITLES)
+    batches = (examples.batch(np.arange(3), epoch, 0) for epoch in count())
+    return next(batch for batch in batches if (batch["now_pauses"] > 0).any(axis=1)[batch["rows"]].all())
+
+
+def test_some_windows_keep_their_times_to_themselves() -> None:
+    examples = Examples.build(PREPARED, CONFIG, SETTINGS, TITLES)
+    told = set()
+    for epoch in range(60):
+        batch = examples.batch(np.arange(3), epoch, 0)
+        row = batch["rows"][1]
+        told.add((*batch["pauses"][row, :3].tolist(), *batch["now_pauses"][row, :3].tolist()))
+    # Nothing and 0 seconds before 1 and 2, an hour before 3; ten minutes after it 4 is asked for.
+    assert told == {(0, 1, 13, 1, 13, 11), (0, 0, 0, 0, 0, 0)}
+
+
+def test_pauses_are_what_the_server_would_tell() -> None:
+    batch = timed_batch(SETTINGS)
+    row, last = batch["rows"][1], batch["columns"][1]
+    asked = Query(["i1", "i2", "i3"], ["view", "view", "purchase"], None, [0, 0, HOUR], HOUR + 600)
+    served = encode_queries(CONFIG, {f"i{n}": n for n in range(1, 8)}, [asked])
+    # Target 4, ten minutes after 3, which came an hour after 1 and 2.
+    assert batch["pauses"][row, :3].tolist() == served["history_pauses"][0].tolist() == [0, 1, 13]
+    assert batch["now_pauses"][row, last] == served["now_pause"][0, 0] == 11
+    assert not batch["pauses"][batch["events"] == 0].any()
+
+
+def test_an_event_told_from_an_earlier_visit_is_asked_for_when_its_visit_begins() -> None:
+    settings = SETTINGS.model_copy(update={"next_visit_share": 1.0})
+    batch = timed_batch(settings)
+    # 3 and 4 are both asked for from 2, an hour (twelve digits) before 3.
+    assert batch["now_pauses"][batch["rows"][:2], batch["columns"][:2]].tolist() == [13, 13]
 
 
 def test_every_batch_is_full_and_the_last_wraps_around() -> None:
