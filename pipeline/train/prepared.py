@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as arrow
+import pyarrow.compute as pc
 import pyarrow.parquet as parquet
 
 from pipeline.core.artifacts import Artifact
@@ -81,6 +82,12 @@ class Prepared:
     def pauses_N1(self) -> np.ndarray:
         """`features.sequence_pauses` of the training sequences."""
         return sequence_pauses(self.times_N, self.offsets_S1)
+
+
+def vector_dim(artifact: Artifact) -> int:
+    """Returns the length of the items' vectors made elsewhere; 0 where there are none."""
+    vectors = parquet.read_table(artifact.file("items.parquet"), columns=["vector"])["vector"]
+    return pc.max(pc.list_value_length(vectors)).as_py() or 0
 
 
 def _vectors(table: arrow.Table) -> list[np.ndarray | None]:

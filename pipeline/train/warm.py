@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,9 +32,7 @@ from pipeline.model.bundle import open_bundle
 from pipeline.model.config import TowerConfig
 from pipeline.store.erasures import Erasures
 from pipeline.store.ledger import Entry, Ledger, stood
-
-if TYPE_CHECKING:
-    from pipeline.train.prepared import Prepared
+from pipeline.train.prepared import Prepared, vector_dim
 
 STAGE = "train"
 START, ITEM_IDS = "start.json", "item_ids.parquet"
@@ -77,7 +75,7 @@ class Start:
             "from": {"train_key": self.trained.key, "digest": self.trained.digest} if self.trained else None,
             "nights": self.nights,
             "learned_until": prepared.json("split.json")["validation_start"],
-            "made_with": _made_with(settings),
+            "made_with": _made_with(settings, prepared),
         }
         (out / START).write_text(json.dumps(facts, indent=1))
         items = parquet.read_table(prepared.file("items.parquet"), columns=["index", "item_id"]).sort_by("index")
@@ -100,7 +98,7 @@ def find_start(settings: Settings, run: Run, prepared: Artifact) -> Start:
     if isinstance(trained, str):
         return Start(trained)
     made = trained.json(START)
-    if unlike := _unlike(made["made_with"], _made_with(settings)):
+    if unlike := _unlike(made["made_with"], _made_with(settings, prepared)):
         return Start(unlike)
     if _moment(made["learned_until"]) > _moment(split["validation_start"]):
         return Start(f"the champion learned from events until {made['learned_until']}, which this night validates with")
@@ -130,11 +128,11 @@ def _training_of(settings: Settings, run: Run, champion: Entry) -> Artifact | st
     return trained
 
 
-def _made_with(settings: Settings) -> dict[str, Any]:
+def _made_with(settings: Settings, prepared: Artifact) -> dict[str, Any]:
     """Returns what two trainings must share for the weights of one to mean the same in the other."""
     train = {f"train.{name}": value for name, value in settings.keyed("train")["train"].items()}
     length = {"prepare.history_length": settings.prepare.history_length}
-    return {**train, **length, "code": code_digest(STAGE)}
+    return {**train, **length, "the vectors' length": vector_dim(prepared), "code": code_digest(STAGE)}
 
 
 def _unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:

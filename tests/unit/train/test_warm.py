@@ -33,14 +33,17 @@ def settings(settings: Settings) -> Settings:
     return with_section(settings, "train", scratch_every_nights=7)
 
 
-def night(settings: Settings, day: int, learned_until: int | None = None) -> tuple[Run, Artifact]:
+def night(
+    settings: Settings, day: int, learned_until: int | None = None, vector: list[float] | None = None
+) -> tuple[Run, Artifact]:
     """Begins the night of a day of December; training ends two days before it, its test begins a day before."""
     run = Run.open(settings.store.root.resolve(), f"night-{day}", "UTC", Days.parse(f"2011-12-{day:02}"))
     split = {"validation_start": moment(learned_until or day - 2), "data_end": moment(day - 1)}
 
     def fill(folder: Path) -> None:
         (folder / "split.json").write_text(json.dumps(split))
-        table = pa.table({"index": pa.array([1, 2], pa.int32()), "item_id": ["a", "b"]})
+        vectors = pa.array([None, vector], pa.list_(pa.float64()))
+        table = pa.table({"index": pa.array([1, 2], pa.int32()), "item_id": ["a", "b"], "vector": vectors})
         parquet.write_table(table, folder / "items.parquet")
 
     return run, artifacts.build(run.layout.artifact("prepare", f"{day:032}"), fill)
@@ -132,6 +135,12 @@ def test_other_settings_or_code_start_from_scratch(settings: Settings) -> None:
     facts["made_with"]["code"] = "older"
     (champion.path / START).write_text(json.dumps(facts))
     assert "the code is not the one that trained" in find_start(settings, *night(settings, 9)).reason
+
+
+def test_vectors_of_another_length_start_from_scratch(settings: Settings) -> None:
+    promoted_night(settings, 8)
+    found = find_start(settings, *night(settings, 9, vector=[0.5, 2.0]))
+    assert found.reason == "the vectors' length is 2 and was 0 for the champion"
 
 
 def test_a_champion_that_learned_from_tonights_validation_is_no_start(settings: Settings) -> None:
