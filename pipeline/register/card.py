@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.model.bundle import Bundle
 from pipeline.register.lineage import Lineage
 
+JUDGED = ("judged", "judged/recommend", "judged/search")
 RECIPE = ("recipe", "recall", "difference", "p50_ms", "p99_ms", "bytes", "verdict", "reason")
 
 
@@ -37,17 +38,20 @@ def _data(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
 
 def _accuracy(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     yield "\n### Accuracy on validation, before compression\n"
+    yield f"**{lineage.standing}**\n"
     yield "With intervals by a bootstrap over users; `judged` is what the shop's metric counts. Every other slice is in"
     yield "`records/metrics.json`. The gate opens the test and adds its own record.\n"
     figures = {(row["metric"], row["slice"], row["model"]): row for row in lineage.figures}
     models = list(dict.fromkeys(model for _, _, model in figures))
-    lines = [line for line in dict.fromkeys(key[:2] for key in figures) if line[1].startswith("judged")]
+    lines = [line for line in dict.fromkeys(key[:2] for key in figures) if line[1] in JUDGED]
     rows = [[*line, *(_with_interval(figures.get((*line, model))) for model in models)] for line in lines]
     yield from _table(("metric", "slice", *models), rows)
 
 
 def _with_interval(row: Mapping[str, Any] | None) -> str:
-    return "-" if row is None else _shown({"mean": row["value"], "low": row["low"], "high": row["high"]})
+    if row is None or row["low"] is None:
+        return _shown(row and row["value"])
+    return _shown({"mean": row["value"], "low": row["low"], "high": row["high"]})
 
 
 def _recipes(lineage: Lineage, bundle: Bundle) -> Iterator[str]:

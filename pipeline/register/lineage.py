@@ -14,7 +14,7 @@ from pipeline.core.run import Run
 from pipeline.model.bundle import Bundle
 
 STAGES = ("ingest", "validate", "prepare", "train", "optimize")
-PLOTS = (("train", "curves.svg"), ("optimize", "pareto.svg"))
+PLOTS = (("train", "curves.svg"), ("train", "table.svg"), ("optimize", "pareto.svg"))
 RECORDS = (
     ("prepare", "split.json"),
     ("train", "metrics.json"),
@@ -29,6 +29,7 @@ class Lineage:
 
     Attributes:
         keys: of every artifact the run stands on, `stage` or `stage/part` to key.
+        standing: which baselines the float model does not clearly beat, on validation.
         figures: `model, metric, slice, value, low, high, n` of the float model and the baselines, on validation.
         epochs: what was seen in each epoch of training.
         recipes: a row a recipe.
@@ -41,6 +42,7 @@ class Lineage:
     commit: str
     keys: Mapping[str, str]
     split: Mapping[str, Any]
+    standing: str
     figures: list[Mapping[str, Any]]
     epochs: list[Mapping[str, Any]]
     recipes: list[Mapping[str, Any]]
@@ -62,6 +64,7 @@ def trace(run: Run) -> Lineage:
         commit=code_commit(),
         keys=dict(_keys(run)),
         split=prepared.json("split.json"),
+        standing=trained.json("metrics.json")["standing"],
         figures=trained.json("metrics.json")["rows"],
         epochs=trained.json("history.json")["epochs"],
         recipes=optimized.json("recipes.json"),

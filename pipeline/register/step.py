@@ -90,7 +90,8 @@ def _log_train(tracking: Any, run: Run, lineage: Lineage) -> None:
     """Fills the nested run of a training that was not run again, because its artifact existed."""
     with tracking.child(run.run_id, "train") as train:
         train.tags({"cached": True, "key": lineage.keys["train"]})
-        train.metrics({f"{row['model']}.{row['metric']}.{row['slice']}": row["value"] for row in lineage.figures})
+        known = [row for row in lineage.figures if row["value"] is not None]
+        train.metrics({f"{row['model']}.{row['metric']}.{row['slice']}": row["value"] for row in known})
         for epoch, values in enumerate(lineage.epochs, start=1):
             train.metrics(dict(numbers(values)), step=epoch)
 

@@ -39,8 +39,10 @@ def synthetic_test(users: int, searches: bool = True) -> TestSet:
 
 
 def _row(user: int, kind: str, history: list[str]) -> dict[str, Any]:
+    moment = datetime(2024, 5, 1, tzinfo=UTC)
     events = {"history_item_ids": history, "history_event_types": ["view"] * len(history)}
-    return {"user": f"u{user}", "kind": kind, "query": None, **events}
+    times = {"history_times": [moment] * len(history), "time": moment}
+    return {"user": f"u{user}", "kind": kind, "query": None, **events, **times}
 
 
 def judged(test: TestSet, settings: Settings, **values: np.ndarray) -> list[Finding]:

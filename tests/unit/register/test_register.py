@@ -67,7 +67,7 @@ def test_the_night_holds_settings_without_secrets_and_nested_runs(tracked: Setti
     records = Path(client.download_artifacts(night.run_id, "records"))
     assert not [p for p in records.rglob("*") if PSEUDONYM_KEY in p.read_text()]
     plots = {f.path for f in client.list_artifacts(night.run_id, "plots")}
-    assert plots == {"plots/curves.svg", "plots/pareto.svg"}
+    assert plots == {"plots/curves.svg", "plots/table.svg", "plots/pareto.svg"}
 
     experiment = client.get_experiment_by_name(tracked.register.experiment).experiment_id
     runs = {r.info.run_name: r for r in client.search_runs([experiment])}
@@ -76,6 +76,7 @@ def test_the_night_holds_settings_without_secrets_and_nested_runs(tracked: Setti
     assert parents == {run.run_id: None, "train": night.run_id, "recipe float32": train, "recipe test_int8": train}
     assert [m.value for m in client.get_metric_history(train, "loss")] == [3.5, 3.0]
     assert runs["train"].data.metrics["two_tower.recall.20.judged"] == 0.25
+    assert "popularity.recall.20.judged/search" not in runs["train"].data.metrics
     assert runs["recipe test_int8"].data.metrics["recall.mean"] == 0.24
 
 
@@ -113,6 +114,8 @@ def test_a_silent_mlflow_is_one_sentence_naming_it(settings: Settings, tiny_bund
 def test_the_card_shows_intervals_recipes_and_the_datas_end(settings: Settings, tiny_bundle: Path) -> None:
     run = make_night(settings, tiny_bundle, "2024-05-01")
     card = write_card(trace(run), bundle_of(run))
+    assert "**Clearly better in recall@20 than every baseline.**" in card
+    assert "| recall@20 | judged/search | - | - |" in card
     assert "| recall@20 | judged | 0.25 [0.2, 0.3] | 0.1 [0.05, 0.15] |" in card
     assert "| test_int8 | 0.24 [0.19, 0.29] | - | 0.5 | 1 | - | chosen | - |" in card
     assert "2024-05-01 00:00 UTC was seen" in card
