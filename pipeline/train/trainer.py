@@ -177,7 +177,7 @@ class Trainer:
         histories = [tf.gather(vectors_UD, part["events"]), *(part[name] for name in told)]
         features_WSF = self.learning.history(histories, training=True)
         features_bF = tf.gather_nd(features_WSF, tf.stack([part["rows"], part["columns"]], 1))
-        features_bF = tf.where(part["alone"][:, tf.newaxis], 0.0, features_bF)
+        features_bF = tf.where(part["alone"][:, tf.newaxis], tf.zeros_like(features_bF), features_bF)
         return self.learning.head([features_bF, part["query_text"]], training=True)
 
     def read_histories_with(self, vectors_n1D: np.ndarray) -> None:
