@@ -26,11 +26,11 @@ from pipeline.train.warm import Start
 
 FIRST: Settings = {}
 CHOICES = {
-    "train.epochs": [5, 10, 15],
-    "train.dim": [64, 128],
-    "train.learning_rate": [0.001, 0.002, 0.004],
+    "train.epochs": [3, 5, 8],
+    "train.dim": [64, 128, 256],
+    "train.learning_rate": [0.001, 0.002],
     "train.temperature": [0.05, 0.07, 0.1],
-    "train.half_life_days": [0, 30, 90],
+    "train.half_life_share": [0.1, 0.25, 0.5],
     "train.next_visit_share": [0.0, 0.5],
     "train.dropout": [0.1, 0.2, 0.4],
     "train.blocks": [1, 2],

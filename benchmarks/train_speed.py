@@ -43,6 +43,11 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.settings import Settings
 
 CORES = 2
+LENGTH = 30
+EQUAL = {
+    "train.dim": 64, "train.hidden_units": 128, "train.batch_size": 1024, "train.uniform_negatives": 1024,
+}  # fmt: skip
+"""Sizes that ours and the peer share."""
 READINGS = ("mean", "gru")
 LEARNING_RATES = (0.001, 0.003, 0.01)
 LEAST_LENGTH_OF_SEQUENCES = 60
@@ -60,7 +65,7 @@ class Race:
     peer_epochs: int
 
     def ours(self, out: Path) -> list[str]:
-        return _run(self.prepared, out, {"train.epochs": self.epochs, "train.patience_epochs": self.epochs})
+        return _run(self.prepared, out, {"train.epochs": self.epochs, "train.patience_epochs": self.epochs}, LENGTH)
 
     def peer(self, reading: str, rate: float, out: Path) -> list[str]:
         command = [str(python_of("tfrs")), "-W", "ignore", "-m", "benchmarks.peers.tfrs_speed"]
@@ -111,19 +116,18 @@ def main() -> None:
 def _write_asked(race: Race) -> None:
     """Hands the peer what ours reads: the arrays, and validation's questions as item indices."""
     prepared, folder = race.prepared, race.folder
-    settings, table = Settings(), parquet.read_table(prepared.file("items.parquet"), columns=["index", "item_id"])
+    k, table = Settings().shop.k, parquet.read_table(prepared.file("items.parquet"), columns=["index", "item_id"])
     index = dict(zip(table["item_id"].to_pylist(), table["index"].to_pylist(), strict=True))
-    questions, length = Questions.load(prepared, settings.shop.k), settings.prepare.history_length
+    questions = Questions.load(prepared, k)
     seen = [[index[item] for item in query.item_ids if item in index] for query in questions.queries]
-    histories = np.zeros((len(seen), length), np.int32)
+    histories = np.zeros((len(seen), LENGTH), np.int32)
     for row, items in zip(histories, seen, strict=True):
-        row[length - len(items[-length:]) :] = items[-length:]
+        row[LENGTH - len(items[-LENGTH:]) :] = items[-LENGTH:]
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.load(prepared.file(f"sequence_{name}.npy")) for name in ("items", "offsets")}
     np.savez(folder / "arrays.npz", targets=np.load(prepared.file("targets.npy")), asked_histories=histories, **arrays)
-    train = settings.train
-    asked = {"k": questions.k, "items": len(table), "history_length": length, "seen": seen}
-    asked |= {"dim": train.dim, "batch_size": train.batch_size}
+    asked = {"k": questions.k, "items": len(table), "history_length": LENGTH, "seen": seen}
+    asked |= {"dim": EQUAL["train.dim"], "batch_size": EQUAL["train.batch_size"]}
     wanted = [[index.get(item, -1) for item in items] for items in questions.targets]
     (folder / "asked.json").write_text(json.dumps({**asked, "wanted": wanted}))
 
@@ -171,7 +175,7 @@ def _after_first(told: Mapping[str, Any], what: str) -> float:
 
 
 def _by_size(given: argparse.Namespace) -> tuple[list[Claim], dict[str, Any]]:
-    runs = {items: _grown(given, items, Settings().prepare.history_length) for items in given.sizes}
+    runs = {items: _grown(given, items, LENGTH) for items in given.sizes}
     claims = [
         _growth(f"time a target, {more:,} beside {fewer:,} items", runs[more], runs[fewer], "<= 2")
         for fewer, more in zip(given.sizes, given.sizes[1:], strict=False)
@@ -203,7 +207,7 @@ def _grown(given: argparse.Namespace, items: int, length: int) -> dict[str, Any]
     folder, out = given.scratch / "made", given.scratch / "made.json"
     shutil.rmtree(folder, ignore_errors=True)
     made = Made(items, given.targets, max(LEAST_LENGTH_OF_SEQUENCES, 2 * length)).write(folder)
-    used: Usage = measured(_run(made, out, {"train.epochs": 2, "prepare.history_length": length}))
+    used: Usage = measured(_run(made, out, {"train.epochs": 2}, length))
     shutil.rmtree(folder)
     told = json.loads(out.read_text())
     rate = _after_first(told, "targets_per_second")
@@ -217,7 +221,8 @@ def _growth(claim: str, more: Mapping[str, float], fewer: Mapping[str, float], g
     return judged_values(claim, *times, "µs", goal)
 
 
-def _run(artifact: Artifact, out: Path, settings: Mapping[str, Any]) -> list[str]:
+def _run(artifact: Artifact, out: Path, settings: Mapping[str, Any], length: int) -> list[str]:
+    settings = EQUAL | {"train.history_length": length} | settings
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.train_speed_run", str(artifact.path), str(out)]
     return [*command, *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))]
 

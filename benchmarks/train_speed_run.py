@@ -26,6 +26,7 @@ from pipeline.train.export import ranker_of
 from pipeline.train.fit import Fit
 from pipeline.train.learn import prepare_training, tower_config
 from pipeline.train.prepared import Prepared
+from pipeline.train.sizes import sized
 
 
 class Timed:
@@ -58,6 +59,7 @@ def main() -> None:
 def _learn(settings: Settings, artifact: Artifact) -> dict[str, Any]:
     prepared, questions = Prepared.load(artifact), Questions.load(artifact, settings.shop.k)
     begun = perf_counter()
+    settings = sized(settings, prepared)
     trainer, examples = prepare_training(settings, prepared, tower_config(settings, prepared))
     before_seconds = perf_counter() - begun
     timed, epochs = Timed(trainer), []

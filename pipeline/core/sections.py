@@ -175,7 +175,6 @@ class Prepare(Section):
         500, ge=1, description="The test takes as many days as hold so many queries on every night of a week."
     )
     validation_days: int = Field(7, ge=1, description="Days before the test that early stopping and recipe choice see.")
-    history_length: int = Field(30, ge=1, le=512, description="How many of the last events the query tower reads.")
     query_events: int = Field(
         1000, ge=1, description="How many of the last events an evaluation query carries, so that all seen is excluded."
     )
@@ -192,11 +191,16 @@ class Prepare(Section):
 class Train(Section):
     """The two towers."""
 
-    dim: int = Field(64, ge=4, le=512, description="Length of query and item vectors.")
-    hidden_units: int = Field(128, ge=8, le=4096, description="Width of each tower's hidden layer.")
+    dim: int = Field(0, ge=0, le=512, description="Length of query and item vectors; 0 derives it from the log's size.")
+    hidden_units: int = Field(0, ge=0, le=4096, description="Width of each tower's hidden layer; 0 takes twice `dim`.")
+    history_length: int = Field(
+        0, ge=0, le=512, description="How many of the last events the query tower reads; 0 derives it from the log."
+    )
     text_buckets: int = Field(8192, ge=64, description="Hash buckets for words and character n-grams.")
     epochs: int = Field(5, ge=0, le=500, description="Passes over the training targets.")
-    batch_size: int = Field(1024, ge=8, description="Targets a step, all replicas together.")
+    batch_size: int = Field(
+        0, ge=0, description="Targets a step, all replicas together; 0 derives it from their number."
+    )
     learning_rate: float = Field(2e-3, gt=0, description="Adam's peak rate.")
     clip_norm: float = Field(
         1.0,
@@ -208,7 +212,7 @@ class Train(Section):
     )
     temperature: float = Field(0.07, gt=0, description="Scores are divided by this before the softmax.")
     uniform_negatives: int = Field(
-        1024, ge=0, description="Negatives drawn evenly from the catalogue, beside in-batch ones."
+        0, ge=0, description="Negatives drawn evenly from the catalogue, beside in-batch ones; 0 takes `batch_size`."
     )
     hard_negatives: int = Field(
         0, ge=0, le=256, description="Negatives drawn for each target from its category by popularity."
@@ -225,7 +229,9 @@ class Train(Section):
     )
     title_share: float = Field(0.1, ge=0, le=1, description="Share asked for by title: teaches the text query.")
     next_visit_share: float = Field(0.5, ge=0, le=1, description="Share of targets told from earlier visits alone.")
-    half_life_days: float = Field(90.0, ge=0, description="A target so much older counts half; 0 counts all alike.")
+    half_life_share: float = Field(
+        0.25, ge=0, description="A target older by this share of the training's time counts half; 0 counts all alike."
+    )
     view_weight: float = Field(1.0, ge=0, description="How much a viewed target counts.")
     cart_weight: float = Field(1.0, ge=0, description="How much one put into the cart counts.")
     purchase_weight: float = Field(1.0, ge=0, description="How much a bought one counts.")

@@ -66,6 +66,7 @@ class Examples:
         exposed_T2: int64, where what was shown before it and not chosen begins and ends.
         weights_T: float32, mean 1, how much each target counts.
         categories: where hard negatives are drawn from.
+        described_n1: bool, which items have any content.
         title_n1X, text_QX: int32, encoded titles by item index, and searches.
     """
 
@@ -82,6 +83,7 @@ class Examples:
     exposed_T2: np.ndarray
     weights_T: np.ndarray
     categories: Categories
+    described_n1: np.ndarray
     title_n1X: np.ndarray
     text_QX: np.ndarray
 
@@ -113,7 +115,7 @@ class Examples:
         text_QX = encode_texts(prepared.queries, config.text_length, config.text_buckets)
         return cls(
             prepared, config, settings, replicas, windows, places_T, queries_T, asked_T, earlier_T, alone_T, exposed_T2,
-            weights_T, categories, title_n1X, text_QX,
+            weights_T, categories, prepared.described_n1, title_n1X, text_QX,
         )  # fmt: skip
 
     @property
@@ -202,7 +204,8 @@ class Examples:
         """Gives targets of a search their query, a share of the others their title; most of them without history."""
         query_B = self.queries_T[chosen_B]
         searched_B = query_B >= 0
-        titled_B = ~searched_B & (draw.random(len(chosen_B)) < self.settings.title_share)
+        lucky_B = draw.random(len(chosen_B)) < self.settings.title_share
+        titled_B = ~searched_B & lucky_B & self.title_n1X[self.prepared.items_N[self.places_T[chosen_B]]].any(axis=1)
         text_BX = np.zeros((len(chosen_B), self.config.text_length), np.int32)
         text_BX[searched_B] = self.text_QX[query_B[searched_B]]
         titles = self.title_n1X[self.prepared.items_N[self.places_T[chosen_B[titled_B]]]]
@@ -211,10 +214,10 @@ class Examples:
         return text_BX, self.alone_T[chosen_B] | titled_B | (searched_B & (draw.random(len(chosen_B)) < 0.5))
 
     def _known(self, draw: np.random.Generator) -> np.ndarray:
-        """Returns bool [n + 1]. Some ids are hidden, so that the tower learns to place an item by its content; of items
-        that were no target always."""
+        """Returns bool [n + 1]. Some ids are hidden, so that the tower learns to place an item by its content, where it
+        has any; of items that were no target always."""
         sold_n1 = self.prepared.probability_n1 > 0
-        return sold_n1 & (draw.random(len(sold_n1)) >= self.settings.id_dropout)
+        return sold_n1 & (~self.described_n1 | (draw.random(len(sold_n1)) >= self.settings.id_dropout))
 
 
 def target_weights(types_T: np.ndarray, times_T: np.ndarray, settings: Train) -> np.ndarray:
@@ -230,15 +233,16 @@ def target_weights(types_T: np.ndarray, times_T: np.ndarray, settings: Train) ->
             + ", ".join(f"train.{name}_weight={weight}" for name, weight in by_type.items())
             + "); give a type that the log holds a weight above 0."
         )
-    weights_T = weights_T * recency_weights(times_T, settings.half_life_days)
+    weights_T = weights_T * recency_weights(times_T, settings.half_life_share)
     return (weights_T / weights_T.mean()).astype(np.float32)
 
 
-def recency_weights(times_T: np.ndarray, half_life_days: float) -> np.ndarray:
-    """Returns float32 [T], mean 1: a target one half-life older counts half as much."""
-    if not half_life_days:
+def recency_weights(times_T: np.ndarray, half_life_share: float) -> np.ndarray:
+    """Returns float32 [T], mean 1: one half-life, a share of the time from first to last, halves what counts."""
+    seconds = np.ptp(times_T) * half_life_share
+    if not seconds:
         return np.ones(len(times_T), np.float32)
-    weights_T = 0.5 ** ((times_T.max() - times_T) / (half_life_days * 86_400))
+    weights_T = 0.5 ** ((times_T.max() - times_T) / seconds)
     return (weights_T / weights_T.mean()).astype(np.float32)
 
 

@@ -131,7 +131,6 @@ class Fit:
         }
 
     def _end_epoch(self, position: Position, bar: Progress) -> Position:
-        self.trainer.settle()
         recall = self.judge()
         targets = self.examples.steps * self.settings.batch_size
         record = {

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.artifacts import Artifact
-from pipeline.core.errors import SettingsError
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.model.config import TowerConfig
@@ -25,6 +24,7 @@ from pipeline.train.export import ranker_of, save_towers
 from pipeline.train.fit import Fit
 from pipeline.train.prepared import Prepared
 from pipeline.train.replicas import mirrored_strategy
+from pipeline.train.sizes import sized
 from pipeline.train.start import start_vectors, vectors_beside
 from pipeline.train.tracked import Tracked
 from pipeline.train.trainer import Trainer
@@ -42,8 +42,8 @@ def learn(
 ) -> Report:
     """Trains from the last checkpoint, or else from the start, and writes the artifact's files to `out`."""
     start.save(out, settings, artifact)
-    settings = start.settings(settings)
     prepared = Prepared.load(artifact)
+    settings = sized(start.settings(settings), prepared)
     validation = Validation.load(artifact, settings.shop.k, settings.shop.metric)
     config = grown_config(start.trained, len(prepared.items)) if start.trained else tower_config(settings, prepared)
     tracked.params({f"train.{n}": v for n, v in settings.train.model_dump().items()} | {"items": config.items})
@@ -76,15 +76,7 @@ def learn(
 
 
 def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
-    """Derives the towers' shape from settings and catalogue; price bands hold equal numbers of items.
-
-    Raises: SettingsError: the heads do not divide the width.
-    """
-    if settings.train.dim % settings.train.heads:
-        raise SettingsError(
-            f"train.dim is {settings.train.dim}, which train.heads={settings.train.heads} cannot share evenly; make it "
-            f"a multiple of {settings.train.heads}."
-        )
+    """Returns the towers' shape; price bands hold equal numbers of items."""
     prices = np.array([item.price for item in prepared.items if item.price is not None], np.float64)
     shares = np.linspace(0, 1, PRICE_BANDS + 1)[1:-1]
     edges = np.unique(np.quantile(prices[np.isfinite(prices)], shares)) if np.isfinite(prices).any() else np.empty(0)
@@ -94,7 +86,7 @@ def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
         hidden_units=settings.train.hidden_units,
         blocks=settings.train.blocks,
         heads=settings.train.heads,
-        history_length=settings.prepare.history_length,
+        history_length=settings.train.history_length,
         text_buckets=settings.train.text_buckets,
         price_edges=tuple(edges.tolist()),
         vector_dim=max((len(item.vector) for item in prepared.items if item.vector is not None), default=0),
@@ -110,7 +102,7 @@ def prepare_training(
     examples = Examples.build(prepared, config, settings.train, inputs["title"], strategy.num_replicas_in_sync)
     steps = examples.steps * settings.train.epochs
     met = {"moments_apart": settings.train.start_moments}
-    met["weights_N"] = recency_weights(prepared.times_N, settings.train.half_life_days)
+    met["weights_N"] = recency_weights(prepared.times_N, settings.train.half_life_share)
     start_n1D = start_vectors(prepared, config.dim, **met) if settings.train.start_moments and not trained else None
     trainer = Trainer(
         config, settings.train, inputs, prepared.probability_n1, examples.categories, steps, strategy, start_n1D

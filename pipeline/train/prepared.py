@@ -66,6 +66,12 @@ class Prepared:
         prepared._check(artifact)
         return prepared
 
+    @property
+    def described_n1(self) -> np.ndarray:
+        """Returns bool [n + 1], which items have any content but their id."""
+        content = ((item.category, item.brand, item.title, item.price) for item in self.items)
+        return np.array([False, *(any(field is not None for field in fields) for fields in content)])
+
     def _check(self, artifact: Artifact) -> None:
         if len(self.items) < LEAST_ITEMS or len(self.targets_T) < LEAST_TARGETS:
             raise DataError(

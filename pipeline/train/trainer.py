@@ -22,6 +22,7 @@ from pipeline.train.batch import Batch
 from pipeline.train.negatives import Categories
 
 WARM_UP_SHARE = 0.05
+MEAN_EVERY_STEPS, MEAN_DECAY = 4, 0.98
 ITEMS_PER_CALL = 8192
 DENSE_TABLE_ROWS = 100_000
 
@@ -31,7 +32,7 @@ class Trainer:
 
     Attributes:
         learning: the towers a step changes; they compute in `train.precision`.
-        towers: those that answer and are saved, always float32: `learning` itself, or as it was when last settled.
+        towers: those that answer and are saved, float32: a running mean of `learning` (Polyak & Juditsky 1992).
 
     Args:
         item_inputs: arrays from `features.encode_items` with a row for padding in front.
@@ -63,8 +64,8 @@ class Trainer:
             self.optimizer = keras.optimizers.Adam(settings.learning_rate)
             self.weights = self.learning.trainable
             self.optimizer.build(self.weights)
-        self.towers = self.learning if settings.precision == "float32" else build_towers(config)
-        self.settle()
+            self.towers = build_towers(config)
+            _assign(self.towers.trainable, [weight.numpy() for weight in self.weights])
         self._content = {name: tf.constant(values) for name, values in item_inputs.items()}
         self._softmax = SampledSoftmax(
             tf.constant(probability_n1, tf.float32),
@@ -75,12 +76,16 @@ class Trainer:
             settings.temperature,
         )
         self._run = tf.function(lambda parts: strategy.run(self._replica_step, (parts,)), reduce_retracing=True)
+        self._take_into_mean = tf.function(self._mean_moved)
 
     def step(self, batch: Batch, number: int) -> tf.Tensor:
         """Learns from one batch and returns its mean loss, not yet waited for."""
         self._step.assign(number)
         self.optimizer.learning_rate.assign(self.learning_rate(number))
         losses = self._run(self._distribute(batch))
+        if (number + 1) % MEAN_EVERY_STEPS == 0:
+            taken = (number + 1) // MEAN_EVERY_STEPS
+            self._take_into_mean(tf.constant(1.0 - min(MEAN_DECAY, taken / (taken + 9))))
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
 
     def learning_rate(self, number: int) -> float:
@@ -92,7 +97,7 @@ class Trainer:
         return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
     def state(self) -> list[np.ndarray]:
-        """Returns everything a step changes: weights, then the optimizer's variables."""
+        """Returns everything a step changes: weights, their mean, then the optimizer's variables."""
         return [variable.numpy() for variable in self._variables]
 
     def load_state(self, state: Sequence[np.ndarray]) -> None:
@@ -100,21 +105,21 @@ class Trainer:
         _assign(self._variables, state)
 
     def weight_values(self) -> list[np.ndarray]:
-        return [variable.numpy() for variable in self.weights]
+        """Returns the weights of the towers that answer."""
+        return [variable.numpy() for variable in self.towers.trainable]
 
     def load_weights(self, values: Sequence[np.ndarray]) -> None:
         """Raises: CorruptArtifactError: the weights are of other towers."""
         _assign(self.weights, values)
-        self.settle()
+        _assign(self.towers.trainable, values)
 
-    def settle(self) -> None:
-        """Hands what was learned so far to the towers that answer and are saved."""
-        if self.towers is not self.learning:
-            _assign(self.towers.trainable, self.weight_values())
+    def _mean_moved(self, share: tf.Tensor) -> None:
+        for mean, weight in zip(self.towers.trainable, self.weights, strict=True):
+            mean.assign_add(share * (weight - mean))
 
     @property
     def _variables(self) -> list[Any]:
-        return [*self.weights, *self.optimizer.variables]
+        return [*self.weights, *self.towers.trainable, *self.optimizer.variables]
 
     def _distribute(self, batch: Batch) -> Any:
         replicas = self.strategy.num_replicas_in_sync
@@ -237,8 +242,3 @@ def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
         )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _unique(variables: list[Any]) -> list[Any]:
-    """Drops the second mention of variables both towers share."""
-    return list({id(variable): variable for variable in variables}.values())

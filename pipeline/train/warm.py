@@ -61,11 +61,18 @@ class Start:
         return f"Started {'from the champion' if self.trained else 'from scratch'}: {self.reason}."
 
     def settings(self, settings: Settings) -> Settings:
-        """Returns the settings with the epochs and the learning rate of this start."""
+        """Returns the settings with the sizes, the epochs and the learning rate of this start."""
         train = settings.train
         if not self.trained:
             return settings
-        changed = {"epochs": min(train.warm_epochs, train.epochs), "learning_rate": train.warm_learning_rate}
+        shape = TowerConfig.load(self.trained.file("towers.json"))
+        changed = {
+            "dim": shape.dim,
+            "hidden_units": shape.hidden_units,
+            "history_length": shape.history_length,
+            "epochs": min(train.warm_epochs, train.epochs),
+            "learning_rate": train.warm_learning_rate,
+        }
         return settings.model_copy(update={"train": train.model_copy(update=changed)})
 
     def save(self, out: Path, settings: Settings, prepared: Artifact) -> None:
@@ -131,8 +138,7 @@ def _training_of(settings: Settings, run: Run, champion: Entry) -> Artifact | st
 def _made_with(settings: Settings, prepared: Artifact) -> dict[str, Any]:
     """Returns what two trainings must share for the weights of one to mean the same in the other."""
     train = {f"train.{name}": value for name, value in settings.keyed("train")["train"].items()}
-    length = {"prepare.history_length": settings.prepare.history_length}
-    return {**train, **length, "the vectors' length": vector_dim(prepared), "code": code_digest(STAGE)}
+    return {**train, "the vectors' length": vector_dim(prepared), "code": code_digest(STAGE)}
 
 
 def _unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:

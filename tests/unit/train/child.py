@@ -10,14 +10,14 @@ import numpy as np
 
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import PipelineError
-from pipeline.core.sections import Prepare, Shop, Train
+from pipeline.core.sections import Shop, Train
 from pipeline.core.settings import Settings
 from pipeline.train.checkpoint import Checkpoints
 from pipeline.train.warm import Start
 
 SMALL = Train(
     dim=8, hidden_units=8, text_buckets=64, batch_size=32, uniform_negatives=8, hard_negatives=4, exposed_negatives=2,
-    epochs=4, patience_epochs=9,
+    history_length=4, epochs=4, patience_epochs=9,
 )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ class Silent:
 
 
 def settings_with(**given: Any) -> Settings:
-    return Settings(train=SMALL.model_copy(update=given), shop=Shop(k=3), prepare=Prepare(history_length=4))
+    return Settings(train=SMALL.model_copy(update=given), shop=Shop(k=3))
 
 
 def train(prepared: Path, checkpoints: Path, out: Path) -> None:
@@ -74,13 +74,17 @@ def _learnt(data: Any, replicas: int) -> tuple[list[float], list[list[np.ndarray
     with trainer.strategy.scope():
         trainer.optimizer = keras.optimizers.SGD(1.0)
         trainer.optimizer.build(trainer.weights)
-    losses, gradients, weights = [], [], [trainer.weight_values()]
+    losses, gradients, weights = [], [], [_numbers(trainer)]
     for step in range(8):
         losses.append(float(trainer.step(examples.batch(examples.order(0), 0, step), step)))
-        weights.append(trainer.weight_values())
+        weights.append(_numbers(trainer))
         rate = trainer.learning_rate(step)
         gradients.append([(old - new) / rate for old, new in zip(weights[-2], weights[-1], strict=True)])
     return losses, gradients, weights
+
+
+def _numbers(trainer: Any) -> list[np.ndarray]:
+    return [weight.numpy() for weight in trainer.weights]
 
 
 def main(job: str, *paths: str) -> None:

@@ -201,9 +201,9 @@ def test_ids_are_hidden_as_often_as_the_setting_says() -> None:
 
 
 def test_older_targets_count_less_and_the_mean_is_one() -> None:
-    # Targets at 1 h, 1 h 10 min and 1 min; with a half-life of an hour, ages 10, 0 and 69 minutes.
+    # Targets at 1 h, 1 h 10 min and 1 min; with a half-life of an hour of their 69 minutes, ages 10, 0 and 69.
     raw = 0.5 ** (np.array([10, 0, 69]) / 60)
-    settings = SETTINGS.model_copy(update={"half_life_days": 1 / 24})
+    settings = SETTINGS.model_copy(update={"half_life_share": 60 / 69})
     weights = Examples.build(PREPARED, CONFIG, settings, TITLES).weights_T
     assert np.allclose(weights, raw / raw.mean())
     assert np.isclose(weights.mean(), 1.0)
@@ -211,7 +211,7 @@ def test_older_targets_count_less_and_the_mean_is_one() -> None:
 
 def test_a_targets_type_weighs_it_and_the_mean_is_one() -> None:
     # Targets are a purchase (type 4), a view and a cart: 6, 1 and 2, of mean 3.
-    heavy = {"half_life_days": 0, "cart_weight": 2, "purchase_weight": 6}
+    heavy = {"half_life_share": 0, "cart_weight": 2, "purchase_weight": 6}
     weights = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update=heavy), TITLES).weights_T
     assert np.allclose(weights, [2, 1 / 3, 2 / 3])
 
@@ -254,5 +254,5 @@ def test_targets_of_one_window_share_its_number() -> None:
 
 
 def test_without_a_half_life_all_targets_count_alike() -> None:
-    examples = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update={"half_life_days": 0}), TITLES)
+    examples = Examples.build(PREPARED, CONFIG, SETTINGS.model_copy(update={"half_life_share": 0}), TITLES)
     assert examples.weights_T.tolist() == [1.0] * 3

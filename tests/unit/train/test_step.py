@@ -14,7 +14,7 @@ from pipeline.core import artifacts
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import BusyError, DataError, MissingInputError, SettingsError
 from pipeline.core.run import Run
-from pipeline.core.sections import Prepare, Shop, Train
+from pipeline.core.sections import Shop, Train
 from pipeline.core.settings import Settings
 from pipeline.model.baselines import BASELINES
 from pipeline.store.leases import leased
@@ -22,13 +22,13 @@ from pipeline.train.prepared import Prepared
 from pipeline.train.step import run as train
 
 LEARNT = Train(
-    dim=8, hidden_units=16, text_buckets=64, batch_size=32, uniform_negatives=8, epochs=6, learning_rate=0.01
-)
+    dim=8, hidden_units=16, history_length=4, text_buckets=64, batch_size=32, uniform_negatives=8, epochs=6,
+    learning_rate=0.01,
+)  # fmt: skip
 
 
 def shop_settings(settings: Settings, **given: object) -> Settings:
-    update = {"train": LEARNT.model_copy(update=given), "shop": Shop(k=3), "prepare": Prepare(history_length=4)}
-    return settings.model_copy(update=update)
+    return settings.model_copy(update={"train": LEARNT.model_copy(update=given), "shop": Shop(k=3)})
 
 
 def run_of(settings: Settings, prepared: Artifact | None) -> Run:
@@ -225,6 +225,13 @@ def test_the_catalogue_of_steps_finds_it() -> None:
     from pipeline.steps import BY_NAME
 
     assert BY_NAME["train"].load() is train
+
+
+def test_titles_and_hidden_ids_are_for_items_that_have_content(prepared_shop: Artifact) -> None:
+    prepared = Prepared.load(prepared_shop)
+    assert prepared.described_n1.tolist() == [False] + [True] * len(prepared.items)
+    bare = [replace(item, category=None, brand=None, title=None, price=None) for item in prepared.items[:1]]
+    assert replace(prepared, items=bare).described_n1.tolist() == [False, False]
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(tracked: Settings, prepared_shop: Artifact) -> None:

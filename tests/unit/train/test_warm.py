@@ -128,7 +128,7 @@ def test_every_few_nights_it_starts_from_scratch_and_counts_again(settings: Sett
 def test_other_settings_or_code_start_from_scratch(settings: Settings) -> None:
     champion = promoted_night(settings, 8)
     wider = with_section(settings, "train", dim=32)
-    assert find_start(wider, *night(settings, 9)).reason == "train.dim is 32 and was 64 for the champion"
+    assert find_start(wider, *night(settings, 9)).reason == "train.dim is 32 and was 0 for the champion"
     faster = with_section(settings, "train", checkpoint_seconds=1.0)  # changes nothing of what is learned
     assert find_start(faster, *night(settings, 9)).trained == champion
     facts = champion.json(START)
