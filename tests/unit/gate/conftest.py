@@ -37,7 +37,9 @@ def query_rows(retriever: Retriever, queries: int, seed: int = 0) -> list[dict]:
     for number in range(queries):
         history = [item_id(int(n)) for n in generator.integers(1, ITEMS + 1, number % 7)]
         text = f"thing of shelf {number % 7}" if number % 3 == 0 else None
-        query = Query(history, ["view"] * len(history), text)
+        times = [(TEST_START - timedelta(hours=1)).timestamp()] * len(history)
+        now = TEST_START + timedelta(minutes=number)
+        query = Query(history, ["view"] * len(history), text, times, now.timestamp())
         best = [item.item_id for item in retriever.recommend(query, 5, exclude_seen=False).items]
         target = best[number % 5] if generator.random() < 0.9 else item_id(int(generator.integers(1, ITEMS + 1)))
         rows.append(_row(number, query, target))
@@ -49,10 +51,10 @@ def _row(number: int, query: Query, target: str) -> dict:
         "query_id": number,
         "user": f"user-{number // 2}",
         "kind": "search" if query.text else "recommend",
-        "time": TEST_START + timedelta(minutes=number),
+        "time": datetime.fromtimestamp(query.now, UTC),
         "history_item_ids": list(query.item_ids),
         "history_event_types": list(query.event_types),
-        "history_times": [TEST_START - timedelta(hours=1)] * len(query.item_ids),
+        "history_times": [datetime.fromtimestamp(time, UTC) for time in query.times],
         "query": query.text,
         "target_item_ids": [target],
         "new_target_item_ids": [] if target in query.item_ids else [target],

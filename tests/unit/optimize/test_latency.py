@@ -15,7 +15,7 @@ from tests.fixtures.bundles import item_id
 
 def _judged() -> Judged:
     queries = [Query([item_id(3), item_id(4)], ["view", "cart"]), Query([], [], "thing"), Query([], [])]
-    return Judged(queries, ["recommend", "search", "recommend"], ["u"] * 3, [[]] * 3, [["x"]] * 3, [True, False, True])
+    return Judged(queries, ["recommend", "search", "recommend"], ["u"] * 3, [["x"]] * 3, [True, False, True])
 
 
 def test_every_bundle_is_timed_on_every_call(tiny_bundle: Path, tmp_path: Path) -> None:
