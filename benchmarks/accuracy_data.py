@@ -142,6 +142,7 @@ def _write_training(out: Path, lists: Sequence[Sequence[str]], starts: Sequence[
         "sequence_offsets": offsets,
         "targets": np.arange(len(flat), dtype=np.int64),
         "target_queries": np.full(len(flat), -1, np.int32),
+        "target_searched": np.full(len(flat), -1, np.int64),
         "exposed_items": np.zeros(0, np.int32),
         "exposed_offsets": np.zeros(len(flat) + 1, np.int64),
     }

@@ -16,7 +16,10 @@ from pipeline.core.artifacts import MANIFEST, Artifact, build, digest_of
 from pipeline.core.run import Run
 
 SEED = 11
-SEQUENCES = ("sequence_items", "sequence_types", "sequence_times", "sequence_offsets", "targets", "target_queries")
+SEQUENCES = (
+    *("sequence_items", "sequence_types", "sequence_times", "sequence_offsets"),
+    *("targets", "target_queries", "target_searched"),
+)
 EXPOSED = ("exposed_items", "exposed_offsets")
 
 
@@ -40,7 +43,7 @@ def prepare_without(prepared: Artifact, cold: np.ndarray, run: Run) -> Artifact:
 
 def _fill(prepared: Artifact, cold: np.ndarray, folder: Path) -> None:
     shutil.copytree(prepared.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-    items_N, types_N, times_N, offsets_S1, targets_T, queries_T = (
+    items_N, types_N, times_N, offsets_S1, targets_T, queries_T, searched_T = (
         np.load(prepared.file(f"{name}.npy")) for name in SEQUENCES
     )
     kept_N = ~np.isin(items_N, cold)
@@ -54,6 +57,7 @@ def _fill(prepared: Artifact, cold: np.ndarray, folder: Path) -> None:
         np.unique(before_N1[offsets_S1]),
         targets_T,
         queries_T[kept_T],
+        np.where(searched_T >= 0, before_N1[searched_T], -1)[kept_T],
     )
     altered += _exposed(*(np.load(prepared.file(f"{name}.npy")) for name in EXPOSED), kept_T, cold)
     for name, values in zip(SEQUENCES + EXPOSED, altered, strict=True):

@@ -55,6 +55,7 @@ class Made:
             "sequence_offsets": offsets_S1,
             "targets": np.arange(self.targets),
             "target_queries": np.full(self.targets, -1, np.int32),
+            "target_searched": np.full(self.targets, -1, np.int64),
             "exposed_items": np.zeros(0, np.int32),
             "exposed_offsets": np.zeros(self.targets + 1, np.int64),
         }

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.prepare.arrays import blocks, new_array
 from pipeline.prepare.evidence import Evidence
-from pipeline.prepare.log import NEVER
+from pipeline.prepare.log import NEVER, Log
 from pipeline.prepare.vocabulary import Vocabulary
 
 MICROSECONDS = 1_000_000
@@ -42,6 +42,7 @@ class Training:
         items: int32 [N]. types: uint8 [N]. times: int64 [N], unix seconds. offsets: int64 [S + 1].
         targets: int64 [T], positions in the flat arrays.
         target_queries: int32 [T], index in `queries`, or -1.
+        target_searched: int64 [T], place in the flat arrays of the first event after the search, or -1.
         queries: texts, sorted.
     """
 
@@ -55,6 +56,7 @@ class Training:
     offsets: np.ndarray
     targets: np.ndarray
     target_queries: np.ndarray
+    target_searched: np.ndarray
     queries: list[str]
 
 
@@ -86,6 +88,7 @@ def build_training(evidence: Evidence, end_us: int, vocabulary: Vocabulary, coun
         np.zeros(1, np.int64),
         new_array(folder / "targets.npy", np.int64, targets),
         new_array(folder / "target_queries.npy", np.int32, targets),
+        new_array(folder / "target_searched.npy", np.int64, targets),
         [],
     )
     offsets = _fill(made, evidence, end_us)
@@ -112,6 +115,7 @@ def _fill(made: Training, evidence: Evidence, end_us: int) -> np.ndarray:
     """Writes all arrays, the queries as the log's codes, and returns the offsets."""
     log, index = evidence.log, made.vocabulary.indices(len(evidence.log.items))
     begins, at, target_at, last_actor = [], 0, 0, -1
+    known, known_at = np.zeros(0, np.int64), 0  # rows of whoever is parted by the end of a block, where the first went
     for found in _training_rows(evidence, end_us):
         rows = found[index[log.item[found]] > 0]
         here = slice(at, at + len(rows))
@@ -122,10 +126,27 @@ def _fill(made: Training, evidence: Evidence, end_us: int) -> np.ndarray:
         search = evidence.answers[rows[positive]]
         made.targets[there] = at + positive
         made.target_queries[there] = np.where(search >= 0, log.query[search], -1)
+        known = np.concatenate([known, rows])
+        first = _first_after(log, search, rows[positive])
+        made.target_searched[there] = np.where(search >= 0, known_at + np.searchsorted(known, first), -1)
         actors = log.actor[rows]
         begins.append(at + np.flatnonzero(np.diff(actors, prepend=last_actor)))
         at, target_at, last_actor = here.stop, there.stop, int(actors[-1]) if len(actors) else last_actor
+        known = known[log.actor[known] == last_actor]
+        known_at = at - len(known)
     return np.concatenate([*begins, [at]]) if at else np.zeros(1, np.int64)
+
+
+def _first_after(log: Log, search: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns the row from which on the events of each row's own actor came after the search, -1 where there is none.
+
+    The search itself, unless it was made before whoever searched logged in.
+    """
+    first = search.copy()
+    for place in np.flatnonzero((search >= 0) & (log.actor[search] != log.actor[rows])):
+        begin, end = log.offsets[log.actor[rows[place]] :][:2]
+        first[place] = begin + np.searchsorted(log.time_us[begin:end], log.time_us[search[place]])
+    return first
 
 
 def _number_queries(codes: np.ndarray, evidence: Evidence) -> list[str]:

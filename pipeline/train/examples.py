@@ -60,8 +60,8 @@ class Examples:
 
     Attributes:
         places_T: int64, where each target stands in the flat arrays.
-        asked_T: int64, the last event before its moment; earlier_T: the last one before its visit. Where there is none
-            both are its own place.
+        asked_T: int64, the last event before its moment, or before the search it answers; earlier_T: the last one
+            before its visit, or that search. Where there is none both are its own place.
         alone_T: bool, no history came before.
         exposed_T2: int64, where what was shown before it and not chosen begins and ends.
         weights_T: float32, mean 1, how much each target counts.
@@ -101,10 +101,12 @@ class Examples:
                 f"None of the {len(prepared.targets_T)} training targets has an event before it or a search that it "
                 "answers, so there is nothing to tell them by; prepare a longer window."
             )
-        starts_T, moments_T = starts_N[places_T], moments_N[places_T]
-        visits_T = _run_starts(prepared, starts_N, settings.visit_pause_minutes * 60)[places_T]
-        alone_T = moments_T == starts_T
-        asked_T = np.where(alone_T, places_T, moments_T - 1)
+        searched_T = prepared.searched_T[told_T]
+        asks_T = np.where(queries_T >= 0, searched_T, moments_N[places_T])
+        visits_N = _run_starts(prepared, starts_N, settings.visit_pause_minutes * 60)
+        starts_T, visits_T = starts_N[places_T], np.where(queries_T >= 0, searched_T, visits_N[places_T])
+        alone_T = asks_T == starts_T
+        asked_T = np.where(alone_T, places_T, asks_T - 1)
         windows = Windows.cut(asked_T, starts_T, config.history_length)
         begins_T = windows.begins_W[windows.of(np.arange(len(places_T)))]
         earlier_T = np.where(alone_T | (visits_T <= begins_T), asked_T, visits_T - 1)

@@ -20,7 +20,7 @@ from pipeline.model.features import Item, sequence_pauses
 LEAST_ITEMS, LEAST_TARGETS = 2, 8
 ARRAYS = (
     *("sequence_items", "sequence_types", "sequence_times", "sequence_offsets"),
-    *("targets", "target_queries", "exposed_items", "exposed_offsets"),
+    *("targets", "target_queries", "target_searched", "exposed_items", "exposed_offsets"),
 )
 
 
@@ -34,6 +34,7 @@ class Prepared:
         items_N, types_N, times_N: int32, uint8, int64: item index, index in `EVENT_TYPES`, unix seconds.
         offsets_S1: int64 [S + 1], where each sequence begins, and the end.
         targets_T: int64, places in the flat arrays; queries_T: int32, index in `queries` or -1.
+        searched_T: int64, place of the first event after that search, or -1.
         exposed_X: int32, item indices of what was shown before each target and not chosen, oldest first;
             exposed_offsets_T1: int64 [T + 1], where each target's begin, and the end.
         queries: the searches that targets answer.
@@ -47,6 +48,7 @@ class Prepared:
     offsets_S1: np.ndarray
     targets_T: np.ndarray
     queries_T: np.ndarray
+    searched_T: np.ndarray
     exposed_X: np.ndarray
     exposed_offsets_T1: np.ndarray
     queries: list[str]
@@ -69,7 +71,7 @@ class Prepared:
     @property
     def described_n1(self) -> np.ndarray:
         """Returns bool [n + 1], which items have any content but their id."""
-        content = ((item.category, item.brand, item.title, item.price) for item in self.items)
+        content = ((item.category, item.brand, item.title, item.price, item.vector) for item in self.items)
         return np.array([False, *(any(field is not None for field in fields) for fields in content)])
 
     def _check(self, artifact: Artifact) -> None:
@@ -79,7 +81,7 @@ class Prepared:
                 f"train on; at least {LEAST_TARGETS} over {LEAST_ITEMS} are needed, so prepare a longer window."
             )
         whole = len(self.items_N) == len(self.types_N) == len(self.times_N) == self.offsets_S1[-1]
-        whole &= len(self.queries_T) == len(self.targets_T) == len(self.exposed_offsets_T1) - 1
+        whole &= len(self.queries_T) == len(self.targets_T) == len(self.searched_T) == len(self.exposed_offsets_T1) - 1
         whole &= len(self.exposed_X) == self.exposed_offsets_T1[-1]
         if not whole or self.items_N.max(initial=0) > len(self.items):
             raise DataError(f"{artifact.path}: its arrays do not fit each other; run prepare again with --force.")

@@ -14,6 +14,7 @@ from pipeline.core.run import Run
 # Three people: one met 1 2 3, one only 2, one 3 2 1; the targets are every event but each person's first.
 ITEMS, OFFSETS = [1, 2, 3, 2, 3, 2, 1], [0, 3, 4, 7]
 TARGETS, QUERIES = [1, 2, 5, 6], [-1, 0, 1, -1]
+SEARCHED = [-1, 1, 4, -1]
 # Before the second target 2 and 1 were shown, before the third 3, before the last 2.
 EXPOSED, EXPOSED_OFFSETS = [2, 1, 3, 2], [0, 0, 2, 3, 4]
 
@@ -27,6 +28,7 @@ def _prepared(run: Run) -> Artifact:
             "sequence_offsets": np.array(OFFSETS),
             "targets": np.array(TARGETS),
             "target_queries": np.array(QUERIES, np.int32),
+            "target_searched": np.array(SEARCHED),
             "exposed_items": np.array(EXPOSED, np.int32),
             "exposed_offsets": np.array(EXPOSED_OFFSETS),
         }
@@ -48,6 +50,7 @@ def test_items_held_out_leave_every_sequence_and_target_and_stay_in_the_catalogu
     assert np.load(made.file("sequence_times.npy")).tolist() == [0, 2, 4, 6]
     assert np.load(made.file("targets.npy")).tolist() == [1, 3]
     assert np.load(made.file("target_queries.npy")).tolist() == [0, -1]
+    assert np.load(made.file("target_searched.npy")).tolist() == [1, -1]
     # Of what was shown before those two, item 1 is left.
     assert np.load(made.file("exposed_items.npy")).tolist() == [1]
     assert np.load(made.file("exposed_offsets.npy")).tolist() == [0, 1, 1]

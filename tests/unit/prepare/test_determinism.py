@@ -57,6 +57,6 @@ def test_nothing_is_left_in_the_artifact_beside_what_the_contract_names(usual: S
     assert set(prepared(usual, run)) == {
         *("items.parquet", "validation.parquet", "test.parquet", "queries.json", "split.json"),
         *("sequence_items.npy", "sequence_types.npy", "sequence_times.npy", "sequence_offsets.npy"),
-        *("targets.npy", "target_queries.npy", "exposed_items.npy", "exposed_offsets.npy"),
+        *("targets.npy", "target_queries.npy", "target_searched.npy", "exposed_items.npy", "exposed_offsets.npy"),
         *("report.json", "manifest.json"),
     }

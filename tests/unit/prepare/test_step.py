@@ -83,6 +83,7 @@ def test_arrays_have_the_types_the_contract_names(settings: Settings) -> None:
         "sequence_offsets": "int64",
         "targets": "int64",
         "target_queries": "int32",
+        "target_searched": "int64",
         "exposed_items": "int32",
         "exposed_offsets": "int64",
     }
@@ -163,6 +164,8 @@ def test_a_search_is_a_query_and_its_answers_are_targets(settings: Settings) -> 
     assert made(run).json("queries.json") == ["red shoe"]
     # Training, by actor and time: u1 a, b; u2 b, a (answers), c.
     assert array(run, "target_queries") == [-1, -1, -1, 0, -1]
+    # The search came after u2's b at place 2.
+    assert array(run, "target_searched") == [-1, -1, -1, 3, -1]
 
 
 def test_a_session_without_a_search_answers_none_made_outside_of_it(settings: Settings) -> None:

@@ -45,6 +45,7 @@ def _fill(folder: Path) -> None:
     np.save(folder / "sequence_offsets.npy", offsets)
     np.save(folder / "targets.npy", targets.astype(np.int64))
     np.save(folder / "target_queries.npy", np.full(len(targets), -1, np.int32))
+    np.save(folder / "target_searched.npy", np.full(len(targets), -1, np.int64))
     # Before each target its like of the other taste was shown.
     np.save(folder / "exposed_items.npy", ((items_N[targets] - 1 + per_taste) % ITEMS + 1).astype(np.int32))
     np.save(folder / "exposed_offsets.npy", np.arange(len(targets) + 1, dtype=np.int64))

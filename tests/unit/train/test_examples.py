@@ -27,6 +27,7 @@ PREPARED = Prepared(
     offsets_S1=np.array([0, 4, 6], np.int64),
     targets_T=np.array([1, 2, 3, 5], np.int64),
     queries_T=np.full(4, -1, np.int32),
+    searched_T=np.full(4, -1),
     exposed_X=np.array([7, 5, 6, 7], np.int32),
     exposed_offsets_T1=np.array([0, 1, 1, 4, 4]),
     queries=["red mug"],
@@ -79,10 +80,20 @@ def test_a_long_sequence_is_told_in_windows_that_overlap_by_half() -> None:
         offsets_S1=np.array([0, 7]),
         targets_T=np.arange(1, 7),
         queries_T=np.full(6, -1, np.int32),
+        searched_T=np.full(6, -1),
         exposed_offsets_T1=np.zeros(7, np.int64),
     )
     # Three events a window, one further each time: the first three targets are told by all before them.
     assert told(SETTINGS, long) == {2: [1], 3: [1, 2], 4: [1, 2, 3], 5: [2, 3, 4], 6: [3, 4, 5], 7: [4, 5, 6]}
+
+
+def test_who_searched_is_told_by_what_came_before_the_search() -> None:
+    # 4 answers a search made before 3 was looked at, so 3 does not tell it; nothing came before the search for 6.
+    asked = replace(PREPARED, queries_T=np.array([-1, -1, 0, 0]), searched_T=np.array([-1, -1, 2, 4]))
+    examples = Examples.build(asked, CONFIG, SETTINGS, TITLES)
+    assert dict(zip(examples.places_T.tolist(), examples.asked_T.tolist(), strict=True)) == {2: 1, 3: 1, 5: 5}
+    assert examples.earlier_T.tolist() == [1, 1, 5]
+    assert examples.alone_T.tolist() == [False, False, True]
 
 
 def test_types_stand_beside_their_items_shifted_by_one() -> None:

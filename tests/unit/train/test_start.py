@@ -21,6 +21,7 @@ PREPARED = Prepared(
     offsets_S1=np.array([0, 5, 7], np.int64),
     targets_T=np.arange(7),
     queries_T=np.full(7, -1, np.int32),
+    searched_T=np.full(7, -1),
     exposed_X=np.zeros(0, np.int32),
     exposed_offsets_T1=np.zeros(8, np.int64),
     queries=[],
