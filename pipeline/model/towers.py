@@ -30,6 +30,8 @@ WORD_LENGTH = 1.0
 """Of a word's vector at the start."""
 ASKED_WORDS = 6.0
 """How much more the words of a query weigh than those of a title: else the history drowns them."""
+GATE_BIAS = 2.0
+"""At the start the history counts by .88, whatever is typed."""
 
 
 @keras.saving.register_keras_serializable("pipeline")
@@ -365,17 +367,26 @@ class _Block:
 
 
 class _Head:
-    """From features and words to the vector: items met plus words asked for, plus what two Dense layers add."""
+    """From features and words to the vector: items met plus words asked for, plus what two Dense layers add.
+
+    A gate decides how much what was met counts beside what is typed.
+    """
 
     def __init__(self, config: TowerConfig, drops: _Drops) -> None:
         self.dim = config.dim
+        open_ = keras.initializers.Constant(GATE_BIAS)
+        self.gate = layers.Dense(
+            1, activation="sigmoid", kernel_initializer="zeros", bias_initializer=open_, name="history_gate"
+        )
         self.drops = drops
         self.hidden = layers.Dense(config.hidden_units, activation="relu", name="hidden")
         self.output = layers.Dense(config.dim, kernel_initializer="zeros", name="output")
 
     def __call__(self, features_BF: tf.Tensor, words_BD: tf.Tensor, learning: bool) -> tf.Tensor:
-        met_BD = FirstPart(self.dim, name="met")(features_BF)
         words_BD = layers.Rescaling(ASKED_WORDS, name="asked_words")(words_BD)
-        joined = layers.Concatenate(name="all_features")([self.drops(features_BF, learning), words_BD])
-        learnt_BD = self.output(self.hidden(joined))
+        shown_BF = self.drops(features_BF, learning)
+        gate_B1 = self.gate(layers.Concatenate(name="features_and_words")([shown_BF, words_BD]))
+        met_BD = FirstPart(self.dim, name="met")(layers.Multiply(name="gated_features")([features_BF, gate_B1]))
+        gated_BF = layers.Multiply(name="gated_shown")([shown_BF, gate_B1])
+        learnt_BD = self.output(self.hidden(layers.Concatenate(name="all_features")([gated_BF, words_BD])))
         return UnitLength(name="unit_length", dtype="float32")(layers.Add(name="sum")([met_BD, words_BD, learnt_BD]))
