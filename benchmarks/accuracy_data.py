@@ -240,7 +240,8 @@ def _histories(asked: Asked, row: Mapping[str, int]) -> dict[str, np.ndarray]:
     }
     kinds = {"items": np.int32, "types": np.uint8, "times": np.int64}
     arrays = {name: _flat(lists)[0].astype(kinds[name]) for name, lists in columns.items()}
-    return {**arrays, "offsets": _flat(known)[1]}
+    when = np.array([int(q["time"].timestamp()) for q in asked.rows], np.int64)
+    return {**arrays, "offsets": _flat(known)[1], "asked": when}
 
 
 def _flat(lists: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -101,10 +101,10 @@ def scorer(artifact: Artifact, settings: PipelineSettings, out: Path) -> Scores:
         return np.concatenate([_queries(part) @ vectors_nD.T for part in parts])
 
     def _queries(part: Histories) -> np.ndarray:
-        kinds = np.split(part.types, part.offsets[1:-1])
+        kinds, times = (np.split(values, part.offsets[1:-1]) for values in (part.types, part.times))
         asked = [
-            Query([ids[item] for item in items], [EVENT_TYPES[kind] for kind in types])
-            for items, types in zip(part.rows, kinds, strict=True)
+            Query([ids[item] for item in items], [EVENT_TYPES[kind] for kind in types], None, moments, now)
+            for items, types, moments, now in zip(part.rows, kinds, times, part.asked, strict=True)
         ]
         inputs = encode_queries(config, index, asked)
         return tower([inputs[spec.name] for spec in tower.inputs]).numpy()

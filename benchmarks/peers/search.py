@@ -38,12 +38,14 @@ class Histories:
     Attributes:
         items: int32, item rows end to end; types: uint8, their kinds of event; times: int64, unix seconds.
         offsets: int64, where each list begins, and the end.
+        asked: int64, unix seconds at which each query is asked; None for training sequences.
     """
 
     items: np.ndarray
     types: np.ndarray
     times: np.ndarray
     offsets: np.ndarray
+    asked: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -52,7 +54,8 @@ class Histories:
         begin, end, _ = rows.indices(len(self))
         offsets = self.offsets[begin : end + 1]
         inside = slice(int(offsets[0]), int(offsets[-1]))
-        return Histories(self.items[inside], self.types[inside], self.times[inside], offsets - offsets[0])
+        asked = None if self.asked is None else self.asked[begin:end]
+        return Histories(self.items[inside], self.types[inside], self.times[inside], offsets - offsets[0], asked)
 
     @property
     def rows(self) -> list[np.ndarray]:
@@ -71,7 +74,7 @@ class Histories:
         kept = np.arange(len(self.items)) >= self.offsets[1:][self.row_of] - most
         lengths = np.minimum(np.diff(self.offsets), most)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return Histories(self.items[kept], self.types[kept], self.times[kept], offsets)
+        return Histories(self.items[kept], self.types[kept], self.times[kept], offsets, self.asked)
 
     def visits(self, pause_seconds: int = 1800) -> Histories:
         """Parts every list where so long a pause lies between two events."""
@@ -102,7 +105,10 @@ class Task:
         self.items = int(arrays["n"])
         self.senses: list[str] = arrays["senses"].tolist()
         self.training, self.validation, self.test = (
-            Histories(*(arrays[f"{part}_{name}"] for name in ("items", "types", "times", "offsets")))
+            Histories(
+                *(arrays[f"{part}_{name}"] for name in ("items", "types", "times", "offsets")),
+                arrays.get(f"{part}_asked"),
+            )
             for part in ("training", "validation", "test")
         )
         self._targets = {
