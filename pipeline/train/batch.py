@@ -13,6 +13,8 @@ ITEMS_MULTIPLE = 512
 """Items of a replica are padded to a multiple, so that few shapes are compiled."""
 ITEMS = ("events", "targets", "uniform", "hard", "exposed")
 """Which arrays hold items."""
+WINDOWED = ("events", "types", "pauses", "now_pauses")
+"""Which arrays have a row for each window and a column for each of its events."""
 KEPT = {"weight": np.float32, "alone": np.bool_}
 """Types of the arrays that are not int32."""
 Batch = Mapping[str, np.ndarray]

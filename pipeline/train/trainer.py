@@ -18,7 +18,7 @@ from pipeline.model.config import TowerConfig
 from pipeline.model.keras import keras, tf
 from pipeline.model.losses import Candidates, SampledSoftmax
 from pipeline.model.towers import build_towers
-from pipeline.train.batch import Batch
+from pipeline.train.batch import WINDOWED, Batch
 from pipeline.train.negatives import Categories
 
 WARM_UP_SHARE = 0.05
@@ -75,13 +75,14 @@ class Trainer:
             settings.hard_negatives,
             settings.temperature,
         )
-        self._run = tf.function(lambda parts: strategy.run(self._replica_step, (parts,)), reduce_retracing=True)
+        self._run: Any = None
         self._take_into_mean = tf.function(self._mean_moved)
 
     def step(self, batch: Batch, number: int) -> tf.Tensor:
         """Learns from one batch and returns its mean loss, not yet waited for."""
         self._step.assign(number)
         self.optimizer.learning_rate.assign(self.learning_rate(number))
+        self._run = self._run or self._compiled(batch)
         losses = self._run(self._distribute(batch))
         if (number + 1) % MEAN_EVERY_STEPS == 0:
             taken = (number + 1) // MEAN_EVERY_STEPS
@@ -120,6 +121,18 @@ class Trainer:
     @property
     def _variables(self) -> list[Any]:
         return [*self.weights, *self.towers.trainable, *self.optimizer.variables]
+
+    def _compiled(self, batch: Batch) -> Any:
+        """Compiles the step for windows and numbers of them of any size.
+
+        On one replica once for all: a graph for the sizes of one batch rounds otherwise than that for another, and a
+        training cut and resumed would not meet the same ones first.
+        """
+        sizes = {name: [None, *values.shape[1:]] for name, values in batch.items()}
+        sizes |= {name: [None, None] for name in WINDOWED}
+        specs = {name: tf.TensorSpec(size, batch[name].dtype) for name, size in sizes.items()}
+        once = {"input_signature": [specs]} if self.strategy.num_replicas_in_sync == 1 else {"reduce_retracing": True}
+        return tf.function(lambda parts: self.strategy.run(self._replica_step, (parts,)), **once)
 
     def _distribute(self, batch: Batch) -> Any:
         replicas = self.strategy.num_replicas_in_sync
