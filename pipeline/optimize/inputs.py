@@ -101,13 +101,17 @@ class Inputs:
     def lesson_features(self) -> dict[str, np.ndarray]:
         """Returns the query tower's inputs for drawn training targets: each with the history that led to it.
 
-        A search keeps its text, half of them without history; a share of the others asks by title alone.
+        One that answers a search is asked for when the search was made. A search keeps its text, half of them without
+        history; a share of the others asks by title alone.
         """
         draw = np.random.default_rng(SEED)
-        targets_T, queries_T = (np.load(self.prepared.file(f"{name}.npy")) for name in ("targets", "target_queries"))
+        targets_T, queries_T, searched_T = (
+            np.load(self.prepared.file(f"{name}.npy")) for name in ("targets", "target_queries", "target_searched")
+        )
+        asked_T = np.where(queries_T >= 0, searched_T, targets_T)
         chosen_B = np.sort(draw.permutation(len(targets_T))[:MAX_LESSONS])
         items_N = np.load(self.prepared.file("sequence_items.npy"), mmap_mode="r")
-        items_BL, types_BL, pauses_BL, now_B1 = told = self._histories(items_N, targets_T[chosen_B])
+        items_BL, types_BL, pauses_BL, now_B1 = told = self._histories(items_N, asked_T[chosen_B])
         query_B, chance_B = queries_T[chosen_B], draw.random(len(chosen_B))
         titled_B = (query_B < 0) & (chance_B < TITLE_SHARE)
         alone_B = titled_B | ((query_B >= 0) & (chance_B < 0.5))

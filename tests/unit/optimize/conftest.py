@@ -50,6 +50,7 @@ def write_prepared(folder: Path) -> None:
     np.save(folder / "sequence_offsets.npy", np.arange(0, len(flat) + 1, EVENTS, dtype=np.int64))
     np.save(folder / "targets.npy", np.flatnonzero(np.arange(len(flat)) % EVENTS > 0))
     np.save(folder / "target_queries.npy", np.full(PEOPLE * (EVENTS - 1), -1, np.int32))
+    np.save(folder / "target_searched.npy", np.full(PEOPLE * (EVENTS - 1), -1, np.int64))
     (folder / "queries.json").write_text('["thing of shelf 3"]')
     (folder / "split.json").write_text(json.dumps({"data_end": "2024-05-08T00:00:00+00:00"}))
     events = np.bincount(flat, minlength=ITEMS + 1)[1:]

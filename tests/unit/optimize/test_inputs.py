@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,23 @@ def test_a_lesson_carries_the_history_that_led_to_its_target_and_no_other(world:
     assert features["now_pause"][10].tolist() in ([7], [0])
     second_person = features["history_items"][11]
     assert second_person.tolist() in ([0] * 7 + [flat[1, 0]], [0] * 8)
+
+
+def test_a_lesson_of_a_search_carries_what_came_before_the_search(world: Path, tmp_path: Path) -> None:
+    prepared = _inputs(shutil.copytree(world, tmp_path / "var")).prepared
+    # Everybody's last target, at place 11 of 12, answers a search made before place 5.
+    last, begins = np.arange(10, 660, 11), np.arange(0, 720, 12)
+    for name, values in (("target_queries", 0), ("target_searched", begins + 5)):
+        changed = np.load(prepared.file(f"{name}.npy"))
+        changed[last] = values
+        np.save(prepared.path / f"{name}.npy", changed)
+    features = _inputs(tmp_path / "var").lesson_features()
+    told = features["history_items"][last]
+    before = np.load(prepared.file("sequence_items.npy")).reshape(60, 12)[:, :5]
+    assert features["query_text"][last].any(axis=1).all()
+    shown = told.any(axis=1)
+    assert 15 < shown.sum() < 45  # about half of them without history
+    assert np.array_equal(told[shown][:, 3:], before[shown]) and not told[:, :3].any()
 
 
 def test_some_lessons_ask_by_title_alone(world: Path) -> None:
