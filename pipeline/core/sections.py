@@ -178,9 +178,15 @@ class Prepare(Section):
     query_events: int = Field(
         1000, ge=1, description="How many of the last events an evaluation query carries, so that all seen is excluded."
     )
-    min_item_events: int = Field(1, ge=1, description="Items with fewer training events do not enter the vocabulary.")
+    min_item_events: int = Field(1, ge=1, description="Items with fewer training events are not learnt from.")
     forget_item_days: int = Field(
         0, ge=0, le=36_500, description="Items unseen in the last so many days of training leave; 0: in all of it."
+    )
+    listed_days: int = Field(
+        7,
+        ge=0,
+        le=36_500,
+        description="Other items come in by what the catalogue said in the last so many days of training; 0: none.",
     )
     answer_minutes: int = Field(30, ge=1, description="A view, cart or purchase this soon after a search answers it.")
     max_evaluation_queries: int = Field(

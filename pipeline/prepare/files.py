@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +40,12 @@ def write_texts(path: Path, training: Training) -> None:
     path.write_text(json.dumps(training.queries, ensure_ascii=False))
 
 
-def write_items(path: Path, training: Training, log: Log, descriptions: pa.Table) -> None:
+def write_items(path: Path, training: Training, descriptions: pa.Table) -> None:
     """Writes the vocabulary with each item's catalogue fields; an item the catalogue lacks keeps nulls.
 
     Raises: DataError: two items' vectors differ in length.
     """
-    names = log.items.take(training.vocabulary.codes).cast(pa.string())
+    names = training.vocabulary.names.cast(pa.string())
     rows = pc.index_in(names, value_set=descriptions["item_id"].cast(pa.string()).combine_chunks())
     columns = {
         "index": pa.array(np.arange(1, len(names) + 1, dtype=np.int32)),
@@ -74,7 +74,8 @@ def _refuse_unequal_vectors(names: pa.Array, vectors: pa.ListArray) -> None:
 def describe_items(engine: Engine, partitions: Sequence[Partition], validation_start: datetime) -> pa.Table:
     """Returns for each item the newest catalogue row valid before validation began, from these days' catalogues.
 
-    Of rows valid from the same moment the one stated on the latest day counts. Only then are columns other than the
+    Of rows valid from the same moment the one stated on the latest day counts; `nth_day` is that day's place among the
+    partitions. Only then are columns other than the
     id and the times read, for a catalogue that is stated whole every night is long.
     """
     import ibis
@@ -101,7 +102,15 @@ def _first_of_each(rows: ir.Table) -> ir.Table:
 
     order = [ibis.asc(rows[name], nulls_first=True) for name in DESCRIBED]
     ranked = rows.mutate(nth=ibis.row_number().over(group_by=rows.item_id, order_by=order))
-    return ranked.filter(ranked.nth == 0).select(*CATALOGUE)
+    return ranked.filter(ranked.nth == 0).select(*CATALOGUE, "nth_day")
+
+
+def listed_items(descriptions: pa.Table, partitions: Sequence[Partition], last_days: int) -> pa.Array:
+    """Returns the ids of items described on one of the last days and not as out of stock, in their order."""
+    since = partitions[-1].day - timedelta(days=last_days)
+    described = pc.greater_equal(descriptions["nth_day"], sum(partition.day <= since for partition in partitions))
+    listed = pc.and_(described, pc.fill_null(descriptions["in_stock"], True))
+    return descriptions["item_id"].filter(listed).cast(pa.large_string()).combine_chunks()
 
 
 def write_queries(path: Path, queries: Sequence[EvaluationQuery], log: Log) -> None:

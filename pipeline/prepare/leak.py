@@ -46,14 +46,22 @@ def assert_own_days(engine: Engine, partitions: Sequence[Partition], timezone: s
 
 
 def assert_no_leak(
-    training: Training, validation: Sequence[EvaluationQuery], test: Sequence[EvaluationQuery], log: Log, split: Split
+    training: Training,
+    validation: Sequence[EvaluationQuery],
+    test: Sequence[EvaluationQuery],
+    log: Log,
+    split: Split,
+    descriptions: pa.Table,
 ) -> None:
-    """Raises: DataError: training, vocabulary or a query's history holds something later than its cut."""
+    """Raises: DataError: training, vocabulary or a query's history holds something later than its cut.
+
+    Args: descriptions: catalogue rows from before validation.
+    """
     cuts = [microseconds(moment) for moment in (split.validation_start, split.test_start, split.test_end)]
     _assert(cuts == sorted(set(cuts)), f"the cuts are not in order: {split}")
     newest = max((int(training.times[b].max()) for b in blocks(len(training.times))), default=-1) * MICROSECONDS
     _assert(newest < cuts[0], f"training holds an event of {_moment(newest)}, validation began {_moment(cuts[0])}")
-    _assert_vocabulary(training)
+    _assert_vocabulary(training, descriptions)
     _assert_queries("validation", validation, log, cuts[0], cuts[1])
     _assert_queries("test", test, log, cuts[1], cuts[2])
 
@@ -77,11 +85,17 @@ def assert_shown_before(shown: Exposures, split: Split) -> None:
     _assert(newest < microseconds(split.validation_start), f"an exposure is of {_moment(newest)}, {began}")
 
 
-def _assert_vocabulary(training: Training) -> None:
+def _assert_vocabulary(training: Training, descriptions: pa.Table) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     events, targets = (_counted(training, which) for which in ("items", "targets"))
     _assert(np.array_equal(events, training.events), "the vocabulary counts events that are not in training")
-    unseen = np.flatnonzero(events == 0)
-    _assert(not len(unseen), f"index {unseen[0] + 1 if len(unseen) else 0} of the vocabulary has no event in training")
+    described = pc.is_in(training.vocabulary.names, value_set=descriptions["item_id"].cast(pa.large_string()))
+    _refuse(
+        (events == 0) & ~described.to_numpy(zero_copy_only=False),
+        lambda n: f"index {n + 1} of the vocabulary has neither an event in training nor a catalogue row from before",
+    )
     same = np.allclose(targets, training.probability * max(targets.sum(), 1))
     _assert(same, "the sampling probabilities are not those of the training targets")
 

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from pipeline.core.days import end_of_day, start_of_day
 from pipeline.core.errors import DataError
@@ -24,10 +25,13 @@ from pipeline.prepare.log import Log, read_log
 from pipeline.prepare.queries import EvaluationQuery, draw_queries
 from pipeline.prepare.split import NIGHTS_OF_A_WEEK, Split, cut_by_time, microseconds
 from pipeline.prepare.training import Training, build_training, tally, target_rows
-from pipeline.prepare.vocabulary import Base, grow, newest_base, point_to
+from pipeline.prepare.vocabulary import NOBODY, Base, grow, newest_base, point_to
 from pipeline.prepare.window import Partition, published_window
 from pipeline.store.engine import Engine, open_engine
 from pipeline.store.partitions import Partitions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 STAGE = "prepare"
 
@@ -61,15 +65,19 @@ def _prepare(settings: Settings, partitions: Sequence[Partition], base: Base | N
         split = _cut(evidence, days, wanted, timezone)
         bar.advance()
         base = base if base and base.learned_until <= split.validation_start else None
-        training = _train(evidence, split, base, wanted, folder)
+        before = [each for each in partitions if start_of_day(each.day, timezone) < split.validation_start]
+        described = files.describe_items(engine, before, split.validation_start)
+        assert_known_by(split, described, base)
+        listed = files.listed_items(described, before, wanted.listed_days)
+        training = _train(evidence, split, base, listed, wanted, folder)
         bar.advance(sequences=len(training.offsets) - 1)
         queries = _draw(evidence, split, wanted)
         bar.advance(queries=sum(map(len, queries.values())))
-        assert_no_leak(training, queries["validation"], queries["test"], log, split)
+        assert_no_leak(training, queries["validation"], queries["test"], log, split, described)
         exposed = _expose(engine, partitions, evidence, training, split, Path(scratch), folder)
         counts = {**_counts(log, training, queries), "exposed_items": exposed}
         _refuse_emptiness(counts, split)
-        _describe(engine, partitions, training, log, split, base, timezone, folder)
+        files.write_items(folder / "items.parquet", training, described)
         files.write_texts(folder / "queries.json", training)
         for name, drawn in queries.items():
             files.write_queries(folder / f"{name}.parquet", drawn, log)
@@ -89,12 +97,14 @@ def _cut(evidence: Evidence, days: Sequence[date], wanted: Prepare, timezone: st
     return cut_by_time(days, wanted, timezone, count)
 
 
-def _train(evidence: Evidence, split: Split, base: Base | None, wanted: Prepare, folder: Path) -> Training:
+def _train(
+    evidence: Evidence, split: Split, base: Base | None, listed: pa.Array, wanted: Prepare, folder: Path
+) -> Training:
     end_us = microseconds(split.validation_start)
     forgotten = timedelta(days=wanted.forget_item_days)
     counted = tally(evidence, end_us, microseconds(split.validation_start - forgotten) if forgotten else 0)
-    known = base.item_ids() if base else None
-    vocabulary = grow(evidence.log.items, counted.events, counted.recent, wanted.min_item_events, known)
+    known = base.items() if base else NOBODY
+    vocabulary = grow(evidence.log.items, counted.events, counted.recent, wanted.min_item_events, known, listed)
     return build_training(evidence, end_us, vocabulary, counted, folder)
 
 
@@ -125,22 +135,6 @@ def _draw(evidence: Evidence, split: Split, wanted: Prepare) -> dict[str, list[E
     return {name: draw_queries(evidence, each, wanted.query_events, most, recent) for name, each in periods.items()}
 
 
-def _describe(
-    engine: Engine,
-    partitions: Sequence[Partition],
-    training: Training,
-    log: Log,
-    split: Split,
-    base: Base | None,
-    timezone: str,
-    folder: Path,
-) -> None:
-    before = [partition for partition in partitions if start_of_day(partition.day, timezone) < split.validation_start]
-    described = files.describe_items(engine, before, split.validation_start)
-    assert_known_by(split, described, base)
-    files.write_items(folder / "items.parquet", training, log, described)
-
-
 def _counts(log: Log, training: Training, queries: Mapping[str, Sequence[EvaluationQuery]]) -> dict[str, int]:
     counts = {
         "events": len(log),
@@ -150,6 +144,7 @@ def _counts(log: Log, training: Training, queries: Mapping[str, Sequence[Evaluat
         "targets_with_search": int((training.target_queries >= 0).sum()),
         "items": len(training.vocabulary),
         **training.vocabulary.counts(),
+        "items_listed_only": int((training.events == 0).sum()),
     }
     for name, drawn in queries.items():
         counts[f"{name}_queries"] = len(drawn)
@@ -176,7 +171,7 @@ def _refuse_emptiness(counts: Mapping[str, int], split: Split) -> None:
 def _sentence(counts: Mapping[str, int], split: Split) -> str:
     items = (
         f"{counts['items']:,} items ({counts['items_kept']:,} kept, {counts['items_new']:,} new, "
-        f"{counts['items_left']:,} left, {counts['items_moved']:,} moved)"
+        f"{counts['items_left']:,} left, {counts['items_moved']:,} moved, {counts['items_listed_only']:,} listed only)"
     )
     return (
         f"{counts['events']:,} events of {split.first} to {split.last}: {counts['sequences']:,} sequences with "

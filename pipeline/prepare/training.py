@@ -37,7 +37,8 @@ class Training:
     """The training set, as the contract names its files; the long arrays are those files.
 
     Attributes:
-        events: int64 [items], training events of each. age_days: int32 [items], whole days from its first to the end.
+        events: int64 [items], training events of each. age_days: int32 [items], whole days from its first to the end;
+            0 where there is none.
         probability: float64 [items], share of training targets.
         items: int32 [N]. types: uint8 [N]. times: int64 [N], unix seconds. offsets: int64 [S + 1].
         targets: int64 [T], positions in the flat arrays.
@@ -75,12 +76,12 @@ def tally(evidence: Evidence, end_us: int, remembered_from_us: int) -> Tally:
 
 def build_training(evidence: Evidence, end_us: int, vocabulary: Vocabulary, counted: Tally, folder: Path) -> Training:
     """Lays the sequences end to end, one an actor, oldest event first, in arrays that are files in `folder`."""
-    events, target_counts = counted.events[vocabulary.codes], counted.targets[vocabulary.codes]
+    events, target_counts = (vocabulary.of_each(counts, 0) for counts in (counted.events, counted.targets))
     length, targets = int(events.sum()), int(target_counts.sum())
     made = Training(
         vocabulary,
         events,
-        ((end_us - counted.first_us[vocabulary.codes]) // MICROSECONDS_A_DAY).astype(np.int32),
+        ((end_us - vocabulary.of_each(counted.first_us, end_us)) // MICROSECONDS_A_DAY).astype(np.int32),
         target_counts / max(targets, 1),
         new_array(folder / "sequence_items.npy", np.int32, length),
         new_array(folder / "sequence_types.npy", np.uint8, length),

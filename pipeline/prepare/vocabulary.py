@@ -1,9 +1,11 @@
 """Which items the model knows, and by which index.
 
-An item belongs when it had an event in training within the last `prepare.forget_item_days` days of it (0: ever), and is
-either known from the vocabulary before or has `prepare.min_item_events`. Who stays keeps the index, so that a model may
-take over what it learned of it. What those who leave leave vacant goes to new items, most events first; if there are
-not enough of them, the items with the highest indices move down, for indices run from 1 to n without a gap.
+An item is learnt when it had an event in training within the last `prepare.forget_item_days` days of it (0: ever), and
+either was learnt in the vocabulary before or has `prepare.min_item_events`. Any other belongs while the catalogue lists
+it (`prepare.listed_days`), known by its content alone: whatever events it had stay out of training. Who stays keeps the
+index, learnt or not, so that a model may take over what it learned of it. What those who leave leave vacant goes to new
+items, most events first, then by name; if there are not enough of them, the items with the highest indices move down,
+for indices run from 1 to n without a gap.
 
 The vocabulary before is that of the newest run whose last day lies before this one's last day, so a repeated night
 finds the same one. One that learned from events later than this training may is none: its indices, and a model trained
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from pipeline.core.run import Run
 
 STAGE = "prepare"
+NOBODY = pa.schema({"item_id": pa.large_string(), "events": pa.int64()}).empty_table()
+"""The vocabulary before where there is none."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,10 @@ class Base:
     def learned_until(self) -> datetime:
         return datetime.fromisoformat(self.artifact.json("split.json")["validation_start"])
 
-    def item_ids(self) -> pa.Array:
-        """Returns the items, by index - 1."""
-        table = parquet.read_table(self.artifact.file("items.parquet"), columns=["index", "item_id"])
-        return table.sort_by("index")["item_id"].cast(pa.large_string()).combine_chunks()
+    def items(self) -> pa.Table:
+        """Returns `item_id` and `events` by index - 1."""
+        table = parquet.read_table(self.artifact.file("items.parquet"), columns=["index", *NOBODY.column_names])
+        return table.sort_by("index").select(NOBODY.column_names).cast(NOBODY.schema).combine_chunks()
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,13 @@ class Vocabulary:
     """Items by index - 1.
 
     Attributes:
-        codes: int64 [items], the log's item code.
+        names: their ids.
+        codes: int64 [items], the log's item code; -1 for one that is listed and not learnt.
         previous: int32 [items], the index in the vocabulary before, 0 for a new item.
         left: how many items of the vocabulary before are not in this one.
     """
 
+    names: pa.Array
     codes: np.ndarray
     previous: np.ndarray
     left: int
@@ -81,35 +87,54 @@ class Vocabulary:
         }
 
     def indices(self, items: int) -> np.ndarray:
-        """Returns int32 [items of the log], the index of each, 0 for those outside."""
+        """Returns int32 [items of the log], the index of each, 0 for those that are not learnt."""
         index = np.zeros(items, np.int32)
-        index[self.codes] = np.arange(1, len(self) + 1, dtype=np.int32)
+        learnt = np.flatnonzero(self.codes >= 0)
+        index[self.codes[learnt]] = learnt + 1
         return index
 
+    def of_each(self, values: np.ndarray, otherwise: int) -> np.ndarray:
+        """Returns what holds of each, given what holds of the log's items, and of those that are not learnt."""
+        return np.append(values, otherwise)[self.codes]
 
-def grow(names: Any, counts: np.ndarray, recent: np.ndarray, least_events: int, base: pa.Array | None) -> Vocabulary:
+
+def grow(
+    names: pa.Array, counts: np.ndarray, recent: np.ndarray, least_events: int, base: pa.Table, listed: pa.Array
+) -> Vocabulary:
     """Applies the rules above.
 
     Args:
         names: the log's items by code, in their order.
         counts, recent: int64 [items of the log], training events, and those too late to be forgotten.
-        base: item ids by index - 1.
+        base: as `Base.items`, or `NOBODY`.
+        listed: ids of the items that the catalogue lists, in their order.
     """
-    before = pa.array([], pa.large_string()) if base is None else base
-    place = pc.index_in(names.cast(pa.large_string()), value_set=before).fill_null(-1).to_numpy()
-    previous = place.astype(np.int64) + 1
-    belongs = (recent > 0) & ((previous > 0) | (counts >= least_events))
-    kept, new = np.flatnonzero(belongs & (previous > 0)), np.flatnonzero(belongs & (previous == 0))
-    new = new[np.argsort(-counts[new], kind="stable")]
-    size = len(kept) + len(new)
-    free = np.setdiff1d(np.arange(1, max(size, len(before)) + 1), previous[kept])
-    codes = np.zeros(size, np.int64)
+    names, before = names.cast(pa.large_string()), base["item_id"].combine_chunks()
+    learnt_before = before.filter(pc.greater(base["events"], 0).combine_chunks())
+    was_learnt = pc.is_in(names, value_set=learnt_before).to_numpy(zero_copy_only=False)
+    learnt = np.flatnonzero((recent > 0) & (was_learnt | (counts >= least_events)))
+    only_listed = listed.filter(pc.invert(pc.is_in(listed, value_set=names.take(learnt))))
+    belong = pa.concat_arrays([names.take(learnt), only_listed])
+    codes, events = (np.append(each, np.full(len(only_listed), -1)) for each in (learnt, counts[learnt]))
+    previous = pc.index_in(belong, value_set=before).fill_null(-1).to_numpy().astype(np.int64) + 1
+    order = _order(previous, events, len(before))
+    kept = int((previous > 0).sum())
+    return Vocabulary(belong.take(order), codes[order], previous[order].astype(np.int32), len(before) - kept)
+
+
+def _order(previous: np.ndarray, events: np.ndarray, size_before: int) -> np.ndarray:
+    """Returns int64, which of the items has each index."""
+    kept, new = np.flatnonzero(previous > 0), np.flatnonzero(previous == 0)
+    new = new[np.argsort(-events[new], kind="stable")]
+    size = len(previous)
+    free = np.setdiff1d(np.arange(1, max(size, size_before) + 1), previous[kept])
+    order = np.zeros(size, np.int64)
     stays = previous[kept] <= size
-    codes[previous[kept[stays]] - 1] = kept[stays]
-    codes[free[: len(new)] - 1] = new
+    order[previous[kept[stays]] - 1] = kept[stays]
+    order[free[: len(new)] - 1] = new
     movers = kept[~stays][np.argsort(previous[kept[~stays]])]
-    codes[free[len(new) : len(new) + len(movers)] - 1] = movers
-    return Vocabulary(codes, previous[codes].astype(np.int32), len(before) - len(kept))
+    order[free[len(new) : len(new) + len(movers)] - 1] = movers
+    return order
 
 
 def newest_base(run: Run, vocabularies: Partitions) -> Base | None:

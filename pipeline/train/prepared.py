@@ -29,7 +29,7 @@ class Prepared:
     """Training sequences end to end, their targets, and the items.
 
     Attributes:
-        items: by index - 1.
+        items: by index - 1; one that was no target is as young as one nobody met.
         probability_n1: float64 [n + 1], share of training targets by item index; 0 for padding.
         items_N, types_N, times_N: int32, uint8, int64: item index, index in `EVENT_TYPES`, unix seconds.
         offsets_S1: int64 [S + 1], where each sequence begins, and the end.
@@ -56,9 +56,10 @@ class Prepared:
     @classmethod
     def load(cls, artifact: Artifact) -> Prepared:
         """Raises: DataError: too little to train on, or the arrays contradict each other."""
-        columns = ["index", "item_id", "category", "brand", "title", "price", "age_days"]
+        columns = ["index", "item_id", "category", "brand", "title", "price"]
         table = parquet.read_table(artifact.file("items.parquet")).sort_by("index")
-        rows = zip(*(table[name].to_pylist() for name in columns), _vectors(table), strict=True)
+        ages = np.where(table["probability"].to_numpy() > 0, table["age_days"].to_numpy(), 0)
+        rows = zip(*(table[name].to_pylist() for name in columns), ages.tolist(), _vectors(table), strict=True)
         prepared = cls(
             [Item(*row) for row in rows],
             np.concatenate([[0.0], table["probability"].to_numpy()]),

@@ -35,7 +35,7 @@ class Trainer:
         towers: those that answer and are saved, float32: a running mean of `learning` (Polyak & Juditsky 1992).
 
     Args:
-        item_inputs: arrays from `features.encode_items` with a row for padding in front.
+        item_inputs: arrays from `features.encode_items` with a row in front for padding and for an item nobody met.
         probability_n1: share of training targets by item index; categories: where hard negatives are drawn from.
         steps: of the whole training, for the learning rate's schedule.
         start_n1D: what is added to the random vectors the items start with.
@@ -187,7 +187,8 @@ class Trainer:
 
     def _vectors(self, items: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
         inputs = {name: tf.gather(values, items) for name, values in self._content.items()}
-        inputs["item"] = tf.where(known, items, 0)
+        for name in ("item", "age"):
+            inputs[name] = tf.where(known, inputs[name], self._content[name][0])
         return self.learning.item([inputs[spec.name] for spec in self.learning.item.inputs], training=True)
 
     def _queries(self, part: Mapping[str, tf.Tensor], vectors_UD: tf.Tensor) -> tf.Tensor:

@@ -13,7 +13,7 @@ import pytest
 from pipeline.prepare.evidence import Evidence
 from pipeline.prepare.log import CODE, Log
 from pipeline.prepare.training import Training, build_training, tally
-from pipeline.prepare.vocabulary import grow
+from pipeline.prepare.vocabulary import NOBODY, grow
 
 SECOND = 1_000_000
 Line = tuple  # (actor, second, kind, item or text, *session, *quantity)
@@ -32,15 +32,15 @@ def evidence_of() -> Callable[..., Evidence]:
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., Training]:
-    """Builds the training set of everything before a second; `base` are the item ids of the vocabulary before."""
+    """Builds the training set of everything before a second."""
     numbers = count()
 
-    def trained(evidence: Evidence, end: int, least: int = 1, base: Sequence[str] | None = None) -> Training:
+    def trained(evidence: Evidence, end: int) -> Training:
         folder = tmp_path / f"training-{next(numbers)}"
         folder.mkdir()
         counted = tally(evidence, end * SECOND, 0)
-        before = None if base is None else pa.array(base, pa.large_string())
-        vocabulary = grow(evidence.log.items, counted.events, counted.recent, least, before)
+        listed = pa.array([], pa.large_string())
+        vocabulary = grow(evidence.log.items, counted.events, counted.recent, 1, NOBODY, listed)
         return build_training(evidence, end * SECOND, vocabulary, counted, folder)
 
     return trained

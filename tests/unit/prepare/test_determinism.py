@@ -23,7 +23,7 @@ def prepared(settings: Settings, run: Run) -> dict[str, str]:
     again = open_run(settings, str(run.days), "again", force=True)
     report = step.run(settings, again)
     assert not report.cached and report.counts["targets_with_search"] and report.counts["test_searches"]
-    assert report.counts["exposed_items"]
+    assert report.counts["exposed_items"] and report.counts["items_listed_only"]
     return digests(again.artifact("prepare").path)
 
 

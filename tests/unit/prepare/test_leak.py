@@ -34,11 +34,11 @@ SPLIT = Split(date(1970, 1, 1), date(1970, 1, 1), moment(VALIDATION), moment(TES
 
 
 def made(evidence: Evidence, train: Callable[..., Training]) -> list:
-    """Returns training, validation, test, log and split, in the order the check takes them."""
+    """Returns training, validation, test, log, split and no descriptions, in the order the check takes them."""
     training = train(evidence, VALIDATION)
     validation = draw_queries(evidence, Period(VALIDATION * SECOND, TEST * SECOND), 5, 1000)
     test = draw_queries(evidence, Period(TEST * SECOND, END * SECOND), 5, 1000)
-    return [training, validation, test, evidence.log, SPLIT]
+    return [training, validation, test, evidence.log, SPLIT, pa.table({"item_id": pa.array([], pa.string())})]
 
 
 @pytest.fixture
@@ -72,28 +72,29 @@ def test_probabilities_from_beyond_training_are_found(parts) -> None:
         assert_no_leak(replace(training, probability=np.array([0.5, 0.5])), *parts[1:])
 
 
-def test_an_item_without_any_training_event_is_found_in_the_vocabulary(parts) -> None:
-    training = parts[0]
-    grown = replace(
+def with_c(training: Training, events: int) -> Training:
+    """Adds c, which validation is the first to hold."""
+    known = training.vocabulary
+    names = pa.concat_arrays([known.names, pa.array(["c"], pa.large_string())])
+    return replace(
         training,
-        vocabulary=Vocabulary(np.append(training.vocabulary.codes, 2), np.array([1, 2, 3], np.int32), 0),
-        events=np.append(training.events, 0),
+        vocabulary=Vocabulary(names, np.append(known.codes, -1), np.zeros(3, np.int32), 0),
+        events=np.append(training.events, events),
         probability=np.append(training.probability, 0.0),
     )
-    with pytest.raises(DataError, match=r"index 3 of the vocabulary has no event in training"):
+
+
+def test_an_item_without_any_training_event_belongs_where_the_catalogue_held_it_before(parts) -> None:
+    grown = with_c(parts[0], events=0)
+    assert_no_leak(grown, *parts[1:5], pa.table({"item_id": ["c"]}))
+    sentence = "index 3 of the vocabulary has neither an event in training nor a catalogue row from before"
+    with pytest.raises(DataError, match=sentence):
         assert_no_leak(grown, *parts[1:])
 
 
 def test_an_item_first_seen_in_validation_is_found_in_the_vocabulary(parts) -> None:
-    training = parts[0]
-    grown = replace(
-        training,
-        vocabulary=Vocabulary(np.append(training.vocabulary.codes, 2), np.zeros(3, np.int32), 0),
-        events=np.append(training.events, 1),
-        probability=np.append(training.probability, 0.0),
-    )
     with pytest.raises(DataError, match="vocabulary"):
-        assert_no_leak(grown, *parts[1:])
+        assert_no_leak(with_c(parts[0], events=1), *parts[1:])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_query_that_knows_its_future_is_found(parts, change, sentence) -> None
 
 def test_cuts_out_of_order_are_found(parts) -> None:
     with pytest.raises(DataError, match="cuts are not in order"):
-        assert_no_leak(*parts[:4], replace(SPLIT, test_start=moment(VALIDATION)))
+        assert_no_leak(*parts[:4], replace(SPLIT, test_start=moment(VALIDATION)), parts[5])
 
 
 def test_the_query_at_fault_is_named_however_many_there_are(parts) -> None:
@@ -159,7 +160,7 @@ def random_lines(seed: int, begin: int, end: int, count: int) -> list[tuple]:
 
 def named(parts: list) -> tuple:
     """Returns training and queries with names for codes, so that logs of other items compare."""
-    training, validation, test, log, _ = parts
+    training, validation, test, log, _, _ = parts
     names = log.items.to_pylist()
     vocabulary = [names[code] for code in training.vocabulary.codes]
     sequences = [training.items.tolist(), training.types.tolist(), training.times.tolist(), training.offsets.tolist()]

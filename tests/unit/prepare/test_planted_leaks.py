@@ -122,10 +122,11 @@ def test_a_vocabulary_entry_of_an_item_only_the_test_knows(shop: Settings, night
 
     def with_entry(made: Vocabulary) -> Vocabulary:
         # Names are coded in their order, and "from the test" comes before all of "item …".
-        return Vocabulary(np.append(made.codes, 0), np.append(made.previous, np.int32(0)), made.left)
+        names = pa.concat_arrays([made.names, pa.array(["from the test"], pa.large_string())])
+        return Vocabulary(names, np.append(made.codes, 0), np.append(made.previous, np.int32(0)), made.left)
 
     planted(monkeypatch, "grow", with_entry)
-    refused(shop, night, r"index \d+ of the vocabulary has no event in training")
+    refused(shop, night, r"index \d+ of the vocabulary has neither an event in training nor a catalogue row")
 
 
 def test_popularity_counted_over_all_days(shop: Settings, night: Run, monkeypatch) -> None:
@@ -158,8 +159,8 @@ def test_an_honest_night_after_a_refused_one_is_handed_on(shop: Settings, night:
     with monkeypatch.context() as planting:
         planted(planting, "build_training", lambda made: replace(made, events=made.events + 1))
         refused(shop, night, "the vocabulary counts")
-    assert step.run(shop, night).counts["items"] == 25
-    assert len(parquet.read_table(night.artifact("prepare").file("items.parquet"))) == 25
+    assert step.run(shop, night).counts["items"] == 27
+    assert len(parquet.read_table(night.artifact("prepare").file("items.parquet"))) == 27
 
 
 def test_items_planted_into_the_vocabulary_before_do_not_come_in(shop: Settings) -> None:

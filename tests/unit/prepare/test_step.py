@@ -62,14 +62,14 @@ def test_training_holds_the_days_before_validation_and_nothing_else(settings: Se
     run = load_days(settings, shop())
     step.run(settings, run)
     items = {row["index"]: row["item_id"] for row in table(run, "items")}
-    # Training: u1 a, b; u2 b. So b has two events, a one; c and d came later, z was only shown.
-    assert items == {1: "b", 2: "a"}
+    # Training: u1 a, b; u2 b. So b has two events, a one; z was only shown, and is listed; c and d came later.
+    assert items == {1: "b", 2: "a", 3: "z"}
     assert array(run, "sequence_items") == [2, 1, 1]
     assert array(run, "sequence_offsets") == [0, 2, 3]
     assert [EVENT_TYPES[code] for code in array(run, "sequence_types")] == ["view", "purchase", "view"]
     assert array(run, "targets") == [0, 1, 2]
-    assert [row["events"] for row in table(run, "items")] == [2, 1]
-    assert [row["probability"] for row in table(run, "items")] == [2 / 3, 1 / 3]
+    assert [row["events"] for row in table(run, "items")] == [2, 1, 0]
+    assert [row["probability"] for row in table(run, "items")] == [2 / 3, 1 / 3, 0]
 
 
 def test_arrays_have_the_types_the_contract_names(settings: Settings) -> None:
@@ -222,7 +222,7 @@ def test_rows_a_file_held_for_other_days_are_left_to_ingest(settings: Settings) 
     late = event("view", at(DAYS[0], "18:00"), "late")
     run = load_days(settings, shop(), **{DAYS[1]: {"routed": [late]}})
     step.run(settings, run)
-    assert {row["item_id"]: row["events"] for row in table(run, "items")} == {"a": 1, "b": 2}
+    assert {row["item_id"]: row["events"] for row in table(run, "items")} == {"a": 1, "b": 2, "z": 0}
 
 
 def test_a_day_opened_again_for_a_late_event_is_prepared_again_and_holds_it(settings: Settings) -> None:
@@ -232,7 +232,7 @@ def test_a_day_opened_again_for_a_late_event_is_prepared_again_and_holds_it(sett
     late = event("view", at(DAYS[0], "18:00"), "late")
     publish(run, DAYS[0], ingest(run, DAYS[0], [*shop()[0], late]))
     assert not step.run(settings, run).cached and made(run).key != key
-    assert {row["item_id"]: row["events"] for row in table(run, "items")} == {"a": 1, "b": 2, "late": 1}
+    assert {row["item_id"]: row["events"] for row in table(run, "items")} == {"a": 1, "b": 2, "late": 1, "z": 0}
 
 
 def test_the_first_and_the_last_moment_of_a_day_are_of_that_day(settings: Settings) -> None:
@@ -253,7 +253,7 @@ def test_unpublished_days_and_days_after_the_run_are_left_out(settings: Settings
     run = open_run(settings, f"{DAYS[0]}..{DAYS[3]}", "shorter")
     step.run(settings, run)
     # Left are 02-29, 03-02 | 03-03 | 03-04.
-    assert {row["item_id"] for row in table(run, "items")} == {"old", "b"}
+    assert {row["item_id"] for row in table(run, "items")} == {"old", "b", "z"}
     assert made(run).json("split.json")["window"] == ["2024-02-29", DAYS[3]]
 
 
@@ -282,7 +282,7 @@ def test_items_carry_their_vectors(settings: Settings) -> None:
     more = {DAYS[0]: {"items": [item("a", at(DAYS[0], "00:00"), vector=[0.5, 2.0]), item("b", at(DAYS[0], "00:00"))]}}
     run = load_days(settings, shop(), **more)
     step.run(settings, run)
-    assert {row["item_id"]: row["vector"] for row in table(run, "items")} == {"a": [0.5, 2.0], "b": None}
+    assert {row["item_id"]: row["vector"] for row in table(run, "items")} == {"a": [0.5, 2.0], "b": None, "z": None}
 
 
 def test_vectors_of_two_lengths_are_refused_by_name(settings: Settings) -> None:
@@ -293,12 +293,37 @@ def test_vectors_of_two_lengths_are_refused_by_name(settings: Settings) -> None:
         step.run(settings, run)
 
 
-def test_rare_items_stay_out_of_the_vocabulary_and_of_sequences(settings: Settings) -> None:
+def test_rare_items_stay_out_of_sequences_and_are_known_as_listed_alone(settings: Settings) -> None:
     strict = load([f"store.root={settings.store.root}", "prepare.min_item_events=2"])
     run = load_days(strict, shop())
-    step.run(strict, run)
-    assert [row["item_id"] for row in table(run, "items")] == ["b"]
+    assert step.run(strict, run).counts["items_listed_only"] == 2
+    known = [(row["item_id"], row["events"], row["age_days"], row["probability"]) for row in table(run, "items")]
+    # a was viewed once and is as new as z, which was only shown.
+    assert known == [("b", 2, 1, 1.0), ("a", 0, 0, 0.0), ("z", 0, 0, 0.0)]
     assert array(run, "sequence_items") == [1, 1]
+
+
+def test_listed_items_come_after_those_met_unless_out_of_stock_or_listed_too_late(settings: Settings) -> None:
+    stated = [item("y", at(DAYS[1], "00:00"), title="new"), item("x", at(DAYS[1], "08:00"), in_stock=None),
+              item("sold out", at(DAYS[1], "00:00"), in_stock=False),
+              item("announced", at(DAYS[2], "00:00")), item("a", at(DAYS[1], "00:00"), in_stock=False)]  # fmt: skip
+    run = load_days(settings, shop(), **{DAYS[1]: {"items": stated}, DAYS[2]: {"items": [item("c", at(DAYS[2]))]}})
+    step.run(settings, run)
+    # a was met, so it belongs, in stock or not; b was met and is not described by day 2.
+    assert [row["item_id"] for row in table(run, "items")] == ["b", "a", "x", "y"]
+    assert table(run, "items")[3]["title"] == "new"
+
+
+@pytest.mark.parametrize(("days", "listed"), [(0, []), (1, ["x"]), (2, ["gone", "x"])])
+def test_an_item_nobody_met_belongs_as_long_as_the_catalogue_spoke_of_it_lately(
+    settings: Settings, days: int, listed: list[str]
+) -> None:
+    # Training are days 1 and 2; "gone" was described on the first alone.
+    more = {day: {"items": [item(name, at(day))]} for day, name in zip(DAYS[:2], ("gone", "x"), strict=True)}
+    lately = load([f"store.root={settings.store.root}", f"prepare.listed_days={days}"])
+    run = load_days(lately, shop(), **more)
+    step.run(lately, run)
+    assert [row["item_id"] for row in table(run, "items")][2:] == listed
 
 
 def test_nothing_published_is_said_in_one_sentence(settings: Settings) -> None:
@@ -347,7 +372,7 @@ def test_a_run_marked_as_of_takes_its_own_days_that_passed_and_no_published_day_
     ingest(trial, DAYS[1], [event("view", at(DAYS[1], "10:00"), "refused")])
     trial.once("validate", {}, {}, lambda folder: _verdict(folder, failed=DAYS[1]))
     step.run(settings, trial)
-    assert {row["item_id"] for row in table(trial, "items")} == {"a", "b", "own"}
+    assert {row["item_id"] for row in table(trial, "items")} == {"a", "b", "own", "z"}
     assert made(trial).json("split.json")["window"] == [DAYS[0], DAYS[3]]
 
 

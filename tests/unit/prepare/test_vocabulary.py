@@ -20,29 +20,37 @@ from tests.fixtures.ingested import Row, at, days_of, digests, event, ingest, op
 FIRST = "2024-03-01"
 
 
-def grown(counts: Mapping[str, int], base: Sequence[str] | None, least: int = 1, old: str = "") -> Vocabulary:
+def grown(
+    counts: Mapping[str, int],
+    base: Sequence[str],
+    least: int = 1,
+    old: str = "",
+    listed: str = "",
+    only_listed_before: str = "",
+) -> Vocabulary:
     names = sorted(counts)
     events = np.array([counts[name] for name in names], np.int64)
     recent = np.array([0 if name in old else counts[name] for name in names], np.int64)
-    before = None if base is None else pa.array(base, pa.large_string())
-    return grow(pa.array(names), events, recent, least, before)
+    events_before = pa.array([int(name not in only_listed_before) for name in base], pa.int64())
+    before = pa.table({"item_id": pa.array(base, pa.large_string()), "events": events_before})
+    return grow(pa.array(names), events, recent, least, before, pa.array(list(listed), pa.large_string()))
 
 
-def names(counts: Mapping[str, int], vocabulary: Vocabulary) -> str:
-    return "".join(sorted(counts)[code] for code in vocabulary.codes)
+def names(vocabulary: Vocabulary) -> str:
+    return "".join(vocabulary.names.to_pylist())
 
 
 def test_without_a_vocabulary_before_most_events_come_first_then_names() -> None:
     counts = {"a": 1, "b": 3, "c": 3, "d": 0}
-    made = grown(counts, None)
-    assert names(counts, made) == "bca" and made.previous.tolist() == [0, 0, 0]
+    made = grown(counts, [])
+    assert names(made) == "bca" and made.previous.tolist() == [0, 0, 0]
     assert made.counts() == {"items_kept": 0, "items_new": 3, "items_left": 0, "items_moved": 0}
 
 
 def test_known_items_keep_their_index_however_many_events_they_have() -> None:
     counts = {"a": 1, "b": 9, "c": 2, "new": 5}
     made = grown({"a": 1, "b": 9, "c": 2, "n": 5}, ["c", "a", "b"])
-    assert names({"a": 1, "b": 9, "c": 2, "n": 5}, made) == "cabn" and made.previous.tolist() == [1, 2, 3, 0]
+    assert names(made) == "cabn" and made.previous.tolist() == [1, 2, 3, 0]
     assert made.counts() == {"items_kept": 3, "items_new": 1, "items_left": 0, "items_moved": 0}
     assert len(counts) == len(made)
 
@@ -51,7 +59,7 @@ def test_new_items_take_vacant_indices_most_events_first_then_further_ones() -> 
     # b and d are gone: 2 and 4 are vacant. Of the new ones z has most events, x comes before y by name.
     counts = {"a": 1, "c": 1, "e": 1, "x": 2, "y": 2, "z": 7}
     made = grown(counts, list("abcde"))
-    assert names(counts, made) == "azcxey"
+    assert names(made) == "azcxey"
     assert made.previous.tolist() == [1, 0, 3, 0, 5, 0]
     assert made.counts() == {"items_kept": 3, "items_new": 3, "items_left": 2, "items_moved": 0}
 
@@ -60,31 +68,51 @@ def test_where_too_few_are_new_the_highest_indices_move_down() -> None:
     # a, b and d are gone, n is new and takes 1; three remain of six, so e (5) and f (6) move to 2 and 4.
     counts = {"c": 1, "e": 1, "f": 1, "n": 1}
     made = grown(counts, list("abcdef"))
-    assert names(counts, made) == "necf"
+    assert names(made) == "necf"
     assert made.previous.tolist() == [0, 5, 3, 6]
     assert made.counts() == {"items_kept": 3, "items_new": 1, "items_left": 3, "items_moved": 2}
 
 
 def test_entering_takes_more_events_than_staying() -> None:
     counts = {"k": 1, "n": 1, "m": 2}
-    assert names(counts, grown(counts, ["k"], least=2)) == "km"
-    assert names(counts, grown(counts, None, least=2)) == "m"
+    assert names(grown(counts, ["k"], least=2)) == "km"
+    assert names(grown(counts, [], least=2)) == "m"
 
 
 def test_an_item_long_unseen_leaves_and_does_not_come_in() -> None:
     counts = {"k": 5, "n": 5, "m": 1}
-    assert names(counts, grown(counts, ["k", "m"], old="kn")) == "m"
+    assert names(grown(counts, ["k", "m"], old="kn")) == "m"
+
+
+def test_items_that_are_only_listed_come_last_by_name() -> None:
+    made = grown({"b": 1, "m": 2, "x": 0}, [], listed="abx")
+    assert names(made) == "mbax" and made.codes.tolist() == [1, 0, -1, -1]
+    assert made.indices(3).tolist() == [2, 1, 0]
+
+
+def test_a_listed_item_keeps_its_index_when_somebody_meets_it_and_leaves_when_nobody_did_and_it_is_gone() -> None:
+    made = grown({"c": 5, "k": 1}, ["k", "c", "g"], only_listed_before="cg")
+    assert names(made) == "kc" and made.codes.tolist() == [1, 0] and made.previous.tolist() == [1, 2]
+    assert made.left == 1
+
+
+def test_an_item_met_too_seldom_or_too_long_ago_is_known_as_long_as_it_is_listed() -> None:
+    # n was only listed before, so one event is still too few; k was learnt, and its events are too old.
+    for listed, found in (("kn", "kn"), ("", "")):
+        made = grown({"k": 3, "n": 1}, ["k", "n"], least=2, old="k", listed=listed, only_listed_before="n")
+        assert names(made) == found and set(made.codes.tolist()) <= {-1}
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_indices_are_dense_and_nobody_moves_who_need_not(seed) -> None:
     draw = np.random.default_rng(seed)
-    all_names = [f"i{n:02d}" for n in range(40)]
+    all_names = list("ABCDEFGHIJKLMNOPQRSTabcdefghijklmnopqrst")
     base = [str(name) for name in draw.permutation(all_names)[: draw.integers(0, 30)]]
     counts = {name: int(draw.integers(0, 3)) for name in all_names}
-    made = grown(counts, base)
-    present = {name for name in all_names if counts[name]}
-    order = [sorted(counts)[code] for code in made.codes]
+    listed = "".join(name for name in all_names if draw.random() < 0.3)
+    made = grown(counts, base, listed=listed)
+    present = {name for name in all_names if counts[name] or name in listed}
+    order = list(names(made))
     assert set(order) == present and len(order) == len(present)
     for index, name in enumerate(order, 1):
         before = base.index(name) + 1 if name in base else 0
@@ -157,7 +185,7 @@ def test_an_earlier_night_run_late_does_not_see_a_later_one(settings: Settings) 
 def test_an_item_unseen_for_too_long_is_forgotten(settings: Settings) -> None:
     # Training of night 5 are days 1 to 3; a was last seen on day 1, more than two days before validation.
     load_days(settings, SEEN)
-    short = load([f"store.root={settings.store.root}", "prepare.forget_item_days=2"])
+    short = load([f"store.root={settings.store.root}", "prepare.forget_item_days=2", "prepare.listed_days=2"])
     assert items_of(night(settings, 4)) == {1: ("b", 0), 2: ("a", 0)}
     assert items_of(night(short, 5)) == {1: ("b", 1), 2: ("c", 0)}
 
