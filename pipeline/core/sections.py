@@ -186,7 +186,7 @@ class Prepare(Section):
         7,
         ge=0,
         le=36_500,
-        description="Other items come in by what the catalogue said in the last so many days of training; 0: none.",
+        description="Other items belong if the catalogue had them in the last so many days of training; 0: none.",
     )
     answer_minutes: int = Field(30, ge=1, description="A view, cart or purchase this soon after a search answers it.")
     max_evaluation_queries: int = Field(

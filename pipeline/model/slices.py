@@ -78,7 +78,7 @@ class Targets:
 
     @cached_property
     def item_P(self) -> np.ndarray:
-        """int64, the item's index - 1; -1 is an item training never saw."""
+        """int64, the item's index - 1; -1 is an item the vocabulary lacks."""
         index = self.items.index
         return np.array([index.get(item, -1) for wanted in self.targets for item in wanted], np.int64)
 

@@ -31,9 +31,4 @@ def test_duckdb_and_spark_make_the_same_artifact(spark_settings: Settings, tmp_p
         assert digests(spark.artifact("prepare").path) == digests(duckdb.artifact("prepare").path)
         assert spark.artifact("prepare").digest == duckdb.artifact("prepare").digest
     counts = by_engine[0][1].artifact("prepare").json("split.json")["counts"]
-    assert (
-        counts["items_kept"]
-        and counts["items_listed_only"]
-        and counts["targets_with_search"]
-        and counts["test_searches"]
-    )
+    assert all(counts[name] for name in ("items_kept", "items_listed_only", "targets_with_search", "test_searches"))
