@@ -6,8 +6,8 @@ It writes published partitions of generated events into FOLDER (kept, and taken 
 `python -m pipeline prepare` on each size and, up to `--peer-rows`, a pandas script that makes the same training
 sequences, targets with the searches they answer, vocabulary and split from the same Parquet files: cancels netted,
 ties broken alike. Both results are compared, array by array, before anything is claimed. Ours does more in its time:
-it draws and writes the evaluation queries, describes the items from every day's catalogue, asserts that nothing leaked,
-and seals the artifact.
+it draws and writes the evaluation queries, describes the items from every day's catalogue, adds those only listed
+there, asserts that nothing leaked, and seals the artifact.
 
     python -m benchmarks.prepare pandas ROOT OUT      the peer alone
 """
@@ -207,7 +207,8 @@ def differences(mine: Artifact, out: Path) -> list[str]:
     """Returns the names of what the two did not make alike."""
     load = [{name: np.load(place / f"{name}.npy", mmap_mode="r") for name in ARRAYS} for place in (mine.path, out)]
     wrong = [name for name in ARRAYS if not np.array_equal(load[0][name], load[1][name])]
-    items = [parquet.read_table(place / "items.parquet", columns=["item_id", "events"]) for place in (mine.path, out)]
+    met = {"columns": ["item_id", "events"], "filters": [("events", ">", 0)]}
+    items = [parquet.read_table(place / "items.parquet", **met) for place in (mine.path, out)]
     wrong += ["items"] if items[0].to_pydict() != items[1].to_pydict() else []
     starts = [json.loads((place / "split.json").read_text())["validation_start"] for place in (mine.path, out)]
     return wrong + (["split"] if starts[0] != starts[1] else [])
