@@ -236,7 +236,7 @@ class Train(Section):
     title_share: float = Field(0.1, ge=0, le=1, description="Share asked for by title: teaches the text query.")
     next_visit_share: float = Field(0.5, ge=0, le=1, description="Share of targets told from earlier visits alone.")
     half_life_share: float = Field(
-        0.25, ge=0, description="A target older by this share of the training's time counts half; 0 counts all alike."
+        0, ge=0, description="A target older by this share of the training's time counts half; 0 chooses by validation."
     )
     view_weight: float = Field(1.0, ge=0, description="How much a viewed target counts.")
     cart_weight: float = Field(1.0, ge=0, description="How much one put into the cart counts.")

@@ -22,6 +22,7 @@ from pipeline.train.evaluate import evaluate
 from pipeline.train.examples import Examples, recency_weights
 from pipeline.train.export import ranker_of, save_towers
 from pipeline.train.fit import Fit
+from pipeline.train.half_life import aged
 from pipeline.train.prepared import Prepared
 from pipeline.train.replicas import mirrored_strategy
 from pipeline.train.sizes import sized
@@ -45,6 +46,7 @@ def learn(
     prepared = Prepared.load(artifact)
     settings = sized(start.settings(settings), prepared)
     validation = Validation.load(artifact, settings.shop.k, settings.shop.metric)
+    settings = aged(settings, prepared, validation)
     config = grown_config(start.trained, len(prepared.items)) if start.trained else tower_config(settings, prepared)
     tracked.params({f"train.{n}": v for n, v in settings.train.model_dump().items()} | {"items": config.items})
     trainer, examples = prepare_training(settings, prepared, config, start.trained)

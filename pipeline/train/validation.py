@@ -6,7 +6,7 @@ Shapes: Q queries, n items, D dim, K answers, P pairs of a query and one of its 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -121,6 +121,11 @@ class Validation:
             metric,
             Catalogued.load(prepared),
         )
+
+    def thinned(self, most: int) -> Validation:
+        """Returns so many of the queries at most, evenly chosen."""
+        names = ("ids", "users", "kinds", "queries", "targets", "new_targets")
+        return replace(self, **{name: getattr(self, name)[:: -(-len(self.ids) // most)] for name in names})
 
     def judged_recall(self, ranker: Ranker) -> float:
         """Returns mean recall@k in the shop's sense: what early stopping goes by."""
