@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 
-from benchmarks.accuracy_data import Asked, DataSet, online_retail, prepared, sessions, write_for_models
+from benchmarks.accuracy_data import SEEN, Asked, DataSet, online_retail, prepared, sessions, write_for_models
 from benchmarks.claims import Claim, publish
 from benchmarks.peers.environments import HERE as PEERS_FOLDER
 from benchmarks.peers.environments import PEERS, python_of
@@ -69,7 +69,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     claims: list[Claim] = []
     for data in _data_sets(asked):
-        folder = asked.into / data.name / data.artifact.key[:16]
+        folder = asked.into / data.name
         write_for_models(data, folder)
         made = {
             model: [_answers(data, model, folder, asked.minutes, seed) for seed in asked.seeds]
@@ -110,7 +110,8 @@ def _data_sets(asked: argparse.Namespace) -> list[DataSet]:
 
 def _answers(data: DataSet, model: str, folder: Path, minutes: float, seed: int) -> Path:
     """Returns the folder of what a model answered; made now unless the same code did so within the same budget."""
-    key = digest_of({"data": data.artifact.digest, "senses": data.senses, "code": _code(model)})[:12]
+    seen = data.artifact.digest if model == OURS else digest_of_file(folder / SEEN)
+    key = digest_of({"data": seen, "senses": data.senses, "code": _code(model)})[:12]
     final = folder / f"{model}-{minutes:g}m-{seed}-{key}"
     if final.exists():
         return final

@@ -30,6 +30,7 @@ VALIDATION_SHARE = 0.05
 MOST_VALIDATION_QUERIES = 6000
 SPREAD_DAYS = 180
 FIRST_SECOND = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
+SEEN = "data.npz"
 SESSION_TRAIN, SESSION_TEST = "train_sessions.jsonl.gz", "test_prefixes.jsonl.gz"
 ONLINE_RETAIL_DAYS = "2010-12-01..2011-12-09"
 ONLINE_RETAIL = ("ingest.profile=online_retail", "prepare.max_test_days=25", "prepare.min_test_queries=100000")
@@ -221,7 +222,7 @@ def write_for_models(data: DataSet, folder: Path) -> None:
                 rows, offsets = _flat([[row.get(item, -2) for item in wanted] for wanted in asked.targets(sense)])
                 arrays |= {f"{sense}_targets": rows.astype(np.int32), f"{sense}_offsets": offsets}
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "data.npz", **arrays)
+    np.savez(folder / SEEN, **arrays)
     # Ours learns from the artifact itself, as its step does.
     (folder / "artifact.json").write_text(json.dumps(str(artifact.path.resolve())))
 
