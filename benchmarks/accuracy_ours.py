@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.search import ALL_ITEMS, NEW_ITEMS, Histories, Scores, Settings, Task, main
+from benchmarks.untracked import Untracked
 from pipeline.core import settings as settings_module
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import UnavailableError
@@ -30,22 +31,13 @@ CHOICES = {
     "train.dim": [64, 128, 256],
     "train.learning_rate": [0.001, 0.002],
     "train.temperature": [0.05, 0.07, 0.1],
-    "train.half_life_share": [0.1, 0.25, 0.5],
+    "train.half_life_share": [0, 0.1, 0.5],
     "train.next_visit_share": [0.0, 0.5],
     "train.dropout": [0.1, 0.2, 0.4],
     "train.blocks": [1, 2],
     "shop.metric": [NEW_ITEMS, ALL_ITEMS],
 }
 QUERIES_PER_CALL = 1024
-
-
-class Untracked:
-    """Logs nowhere."""
-
-    def params(self, values: Mapping[str, Any]) -> None: ...
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
-    def tags(self, values: Any) -> None: ...
-    def artifact(self, path: Path) -> None: ...
 
 
 def fit(task: Task, settings: Settings) -> Iterator[tuple[Settings, Scores]]:

@@ -19,10 +19,10 @@ import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from benchmarks.claims import Usage, judged, judged_values, measured, publish
 from benchmarks.nights import GENERATED_DAYS, Night
+from benchmarks.untracked import Untracked
 from pipeline.core.artifacts import MANIFEST, Artifact, build
 from pipeline.core.days import Days
 from pipeline.core.run import Run
@@ -30,15 +30,6 @@ from pipeline.core.settings import Settings
 from pipeline.train.warm import Start
 
 WEEK = 7
-
-
-class Silent:
-    """Logs nothing."""
-
-    def params(self, values: Any) -> None: ...
-    def metrics(self, values: Any, step: int | None = None) -> None: ...
-    def tags(self, values: Any) -> None: ...
-    def artifact(self, path: Path) -> None: ...
 
 
 def nights_of(into: Path, events_per_day: int) -> tuple[Path, list[str]]:
@@ -64,7 +55,7 @@ def train(root: Path, day: str, out: Path, start: Path | None) -> None:
     prepared = Run.open(root.resolve(), f"night-{day}", "UTC").artifact("prepare")
     begun = Start("the night before", Artifact(start), 1) if start else Start("from scratch")
     checkpoints = Checkpoints(out.with_suffix(".checkpoints"))
-    build(out, lambda folder: learn(Settings(), prepared, begun, checkpoints, folder, Silent()))  # type: ignore[arg-type]
+    build(out, lambda folder: learn(Settings(), prepared, begun, checkpoints, folder, Untracked()))
     checkpoints.remove()
 
 
