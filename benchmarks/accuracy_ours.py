@@ -19,8 +19,10 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import UnavailableError
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.core.settings import Settings as PipelineSettings
+from pipeline.model.bundle import REPEATS
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Query, encode_queries
+from pipeline.model.repeats import Repeats
 from pipeline.train.checkpoint import Checkpoints
 from pipeline.train.prepared import Prepared
 from pipeline.train.warm import Start
@@ -88,18 +90,24 @@ def scorer(artifact: Artifact, settings: PipelineSettings, out: Path) -> Scores:
     ids = [item.item_id for item in Prepared.load(artifact).items]
     index = {item_id: row for row, item_id in enumerate(ids, start=1)}
 
+    repeats = Repeats.load(out / REPEATS)
+
     def scores(histories: Histories) -> np.ndarray:
         parts = [histories[begin : begin + QUERIES_PER_CALL] for begin in range(0, len(histories), QUERIES_PER_CALL)]
-        return np.concatenate([_queries(part) @ vectors_nD.T for part in parts])
+        return np.concatenate([_scores(part) for part in parts])
 
-    def _queries(part: Histories) -> np.ndarray:
+    def _scores(part: Histories) -> np.ndarray:
         kinds, times = (np.split(values, part.offsets[1:-1]) for values in (part.types, part.times))
         asked = [
             Query([ids[item] for item in items], [EVENT_TYPES[kind] for kind in types], None, moments, now)
             for items, types, moments, now in zip(part.rows, kinds, times, part.asked, strict=True)
         ]
         inputs = encode_queries(config, index, asked)
-        return tower([inputs[spec.name] for spec in tower.inputs]).numpy()
+        scores_Qn = tower([inputs[spec.name] for spec in tower.inputs]).numpy() @ vectors_nD.T
+        for scores_n, query in zip(scores_Qn, asked, strict=True):
+            rows_O, added_O = repeats.added(query, index)
+            scores_n[rows_O] += added_O
+        return scores_Qn
 
     return scores
 

@@ -14,16 +14,17 @@ from typing import Any
 from pipeline.core.artifacts import MANIFEST, seal, verify_folder
 from pipeline.core.errors import CorruptArtifactError, MissingInputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 QUERY_TOWER = "query_tower.tflite"
 ITEM_TOWER = "item_tower.tflite"
 INDEX = "item_index.faiss"
 ITEMS = "items.json"
 TOWERS = "towers.json"
+REPEATS = "repeats.json"
 GOLDEN = "golden.json"
 WARMUP = "warmup.json"
-FILES = (QUERY_TOWER, ITEM_TOWER, INDEX, ITEMS, TOWERS, GOLDEN, WARMUP)
+FILES = (QUERY_TOWER, ITEM_TOWER, INDEX, ITEMS, TOWERS, REPEATS, GOLDEN, WARMUP)
 FACTS = ("recipe", "data_end", "keys", "index")
 
 

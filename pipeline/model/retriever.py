@@ -5,7 +5,7 @@ What optimize measures, gate judges and the server serves is this one class. No 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.core.errors import CorruptArtifactError, DataError
-from pipeline.model.bundle import INDEX, ITEMS, QUERY_TOWER, TOWERS, Bundle, open_bundle
+from pipeline.model.bundle import INDEX, ITEMS, QUERY_TOWER, REPEATS, TOWERS, Bundle, open_bundle
 from pipeline.model.catalogue import Catalogue
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Query, encode_queries
 from pipeline.model.item_index import ItemIndex
 from pipeline.model.lite_tower import MAX_BATCH, LiteTower
+from pipeline.model.repeats import Repeats
 
 EMPTY_HISTORY = "empty_history"
 UNKNOWN_ITEMS = "unknown_items"
@@ -32,7 +33,8 @@ class Scored(NamedTuple):
     """One answered item.
 
     Attributes:
-        score: dot product of unit vectors, in [-1, 1]; in a fallback the item's share of training events.
+        score: dot product of unit vectors, in [-1, 1], and what `repeats` adds where the item was met; in a fallback
+            the item's share of training events.
     """
 
     item_id: str
@@ -60,6 +62,7 @@ class Retriever:
         self.catalogue = Catalogue.load(folder / ITEMS)
         self.tower = LiteTower(folder / QUERY_TOWER)
         self.index = ItemIndex.load(folder / INDEX)
+        self.repeats = Repeats.load(folder / REPEATS)
         sizes = {len(self.catalogue), len(self.index), self.config.items}
         lengths = {self.tower.dim, self.index.dim, self.config.dim}
         if len(sizes) > 1 or len(lengths) > 1:
@@ -90,8 +93,9 @@ class Retriever:
         features = encode_queries(self.config, self.catalogue.tower_index, [query])
         fallback = _fallback(query, features, 0)
         if fallback:
-            return Answer(self._scored(*self.catalogue.popular(k, seen, only)), fallback)
-        return Answer(self._scored(*self._nearest(self.tower(features), k, seen, only)), None)
+            return Answer(self._scored(self.catalogue.popular(k, seen, only)), fallback)
+        added = {} if exclude_seen else self._added(query, only)
+        return Answer(self._scored(self._nearest(self.tower(features), k, seen, only, added)), None)
 
     def similar(self, item_id: str, k: int) -> Answer:
         """Answers the items whose vectors lie nearest to an item's, itself left out.
@@ -104,7 +108,7 @@ class Retriever:
                 f"The item {item_id!r} is not among the {len(self.catalogue):,} items of this bundle."
             )
         vector_1D = self.index.vector(index - 1)[None]
-        return Answer(self._scored(*self._nearest(vector_1D, k, {index - 1}, None)), None)
+        return Answer(self._scored(self._nearest(vector_1D, k, {index - 1}, None, {})), None)
 
     def rank(self, queries: Sequence[Query], k: int, exclude_seen: bool = True) -> list[list[str]]:
         """Answers many queries as `recommend` would, in batches.
@@ -117,28 +121,52 @@ class Retriever:
     def _rank_chunk(self, queries: Sequence[Query], k: int, exclude_seen: bool) -> Iterable[list[str]]:
         ids = self.catalogue.ids
         seen_Q = [self.catalogue.rows_of(query.item_ids) if exclude_seen else set() for query in queries]
+        added_Q = [{} if exclude_seen else self._added(query, None) for query in queries]
         features = encode_queries(self.config, self.catalogue.tower_index, queries)
-        _, rows_QK = self.index.search(self.tower(features), k + max(map(len, seen_Q)))
-        for at, (query, seen, rows_K) in enumerate(zip(queries, seen_Q, rows_QK.tolist(), strict=True)):
+        vectors_QD = self.tower(features)
+        scores_QK, rows_QK = self.index.search(vectors_QD, k + max(map(len, (*seen_Q, *added_Q))))
+        for at, (query, seen, added) in enumerate(zip(queries, seen_Q, added_Q, strict=True)):
             if _fallback(query, features, at):
-                _, rows_K = self.catalogue.popular(k, seen, None)
-            yield [ids[row] for row in rows_K if row not in seen][:k]
+                _, rows = self.catalogue.popular(k, seen, None)
+            else:
+                _, rows = self._best(vectors_QD[at], (scores_QK[at], rows_QK[at]), k, seen, added)
+            yield [ids[row] for row in rows]
+
+    def _added(self, query: Query, only: np.ndarray | None) -> dict[int, float]:
+        """Returns what is added to the score of each row that was met and may be answered."""
+        rows_O, added_O = self.repeats.added(query, self.catalogue.tower_index)
+        allowed_O = np.ones(len(rows_O), bool) if only is None else np.isin(rows_O, only)
+        return dict(zip(rows_O[allowed_O].tolist(), added_O[allowed_O].tolist(), strict=True))
 
     def _nearest(
-        self, vector_1D: np.ndarray, k: int, without: set[int], only: np.ndarray | None
+        self, vector_1D: np.ndarray, k: int, without: set[int], only: np.ndarray | None, added: Mapping[int, float]
     ) -> tuple[list[float], list[int]]:
         # Asking for as many more as may be dropped keeps k answers and is cheaper than a selector over the index.
-        scores_1K, rows_1K = self.index.search(vector_1D, k + len(without), only)
-        pairs = zip(scores_1K[0].tolist(), rows_1K[0].tolist(), strict=True)
-        kept = [(score, row) for score, row in pairs if row not in without][:k]
-        return [score for score, _ in kept], [row for _, row in kept]
+        scores_1K, rows_1K = self.index.search(vector_1D, k + len(without) + len(added), only)
+        return self._best(vector_1D[0], (scores_1K[0], rows_1K[0]), k, without, added)
 
-    def _scored(self, scores: Sequence[float], rows: Sequence[int]) -> tuple[Scored, ...]:
+    def _best(
+        self,
+        vector_D: np.ndarray,
+        found: tuple[np.ndarray, np.ndarray],
+        k: int,
+        without: set[int],
+        added: Mapping[int, float],
+    ) -> tuple[list[float], list[int]]:
+        """Returns scores and rows of the k best of those found and those that something is added to."""
+        pairs = zip(found[0].tolist(), found[1].tolist(), strict=True)
+        kept = [(score, row) for score, row in pairs if row not in without and row not in added]
+        if added:
+            kept += [(float(self.index.vector(row) @ vector_D) + more, row) for row, more in added.items()]
+            kept.sort(key=lambda pair: -pair[0])
+        return [score for score, _ in kept[:k]], [row for _, row in kept[:k]]
+
+    def _scored(self, found: tuple[Sequence[float], Sequence[int]]) -> tuple[Scored, ...]:
         shown = [self.catalogue.columns[name] for name in ("item_id", "title", "category", "brand", "price")]
         ids, titles, categories, brands, prices = shown
         return tuple(
             Scored(ids[row], score, titles[row], categories[row], brands[row], prices[row])
-            for score, row in zip(scores, rows, strict=True)
+            for score, row in zip(*found, strict=True)
         )
 
 

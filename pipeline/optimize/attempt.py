@@ -62,6 +62,7 @@ def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) 
         query_tower=to_litert(tower, recipe.weights),
         item_tower=_item_tower(inputs, recipe.weights),
         item_vectors=vectors,
+        repeats=inputs.repeats,
         index_kind=recipe.index,
         requests=judged.requests(k, inputs.catalogue.top_categories()),
         probes=_probes(inputs),

@@ -14,9 +14,11 @@ import pyarrow.parquet as parquet
 
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import CorruptArtifactError, DataError
+from pipeline.model.bundle import REPEATS
 from pipeline.model.catalogue import COLUMNS, Catalogue
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import sequence_pauses
+from pipeline.model.repeats import Repeats
 from pipeline.model.text import encode_texts
 from pipeline.optimize.judged import Judged
 
@@ -36,6 +38,10 @@ class Inputs:
     @cached_property
     def config(self) -> TowerConfig:
         return TowerConfig.load(self.trained.file("towers.json"))
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        return Repeats.load(self.trained.file(REPEATS))
 
     @cached_property
     def judged(self) -> Judged:

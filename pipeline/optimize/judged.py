@@ -19,6 +19,7 @@ from pipeline.model.retriever import Retriever
 
 GOLDEN_RECOMMENDATIONS = 24
 GOLDEN_SEARCHES = 8
+GOLDEN_REPEATS = 4
 MAX_GOLDEN_TEXT = 200
 """Longer ones a server may refuse by its limits, and a golden must be answerable anywhere."""
 
@@ -76,9 +77,10 @@ class Judged:
         return values_Q
 
     def requests(self, k: int, categories: Sequence[str]) -> list[dict[str, Any]]:
-        """Returns golden requests: real ones evenly drawn, filtered ones, and both fallbacks."""
+        """Returns golden requests: real ones evenly drawn, with and without what was seen, filtered, and both fallbacks."""
         recommendations = [place for place, kind in enumerate(self.kinds) if kind == "recommend"]
         drawn = [recommend_request(self.queries[p], k) for p in _evenly(recommendations, GOLDEN_RECOMMENDATIONS)]
+        again = _evenly(recommendations, GOLDEN_REPEATS)
         filters = [{**drawn[0]["request"], "filter": {"category": category}} for category in categories[:2] if drawn]
         texts = [
             (query.text or "") if kind == "search" else "" for query, kind in zip(self.queries, self.kinds, strict=True)
@@ -86,6 +88,7 @@ class Judged:
         searches = [place for place, text in enumerate(texts) if 0 < len(text.strip()) <= MAX_GOLDEN_TEXT]
         return [
             *drawn,
+            *(recommend_request(self.queries[p], k, exclude_seen=False) for p in again),
             *({"path": drawn[0]["path"], "request": body} for body in filters),
             *(search_request(texts[p], k) for p in _evenly(searches, GOLDEN_SEARCHES)),
             recommend_request(Query([], []), k),

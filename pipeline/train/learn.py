@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.core.artifacts import Artifact
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
+from pipeline.model.bundle import REPEATS
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Item, encode_items
 from pipeline.train.checkpoint import Checkpoints, Position
@@ -24,12 +25,13 @@ from pipeline.train.export import ranker_of, save_towers
 from pipeline.train.fit import Fit
 from pipeline.train.half_life import aged
 from pipeline.train.prepared import Prepared
+from pipeline.train.repeating import fitted_repeats
 from pipeline.train.replicas import mirrored_strategy
 from pipeline.train.sizes import sized
 from pipeline.train.start import start_vectors, vectors_beside
 from pipeline.train.tracked import Tracked
 from pipeline.train.trainer import Trainer
-from pipeline.train.validation import Validation
+from pipeline.train.validation import Validation, VectorRanker
 from pipeline.train.warm import Start, carried_over, grown_config
 from pipeline.train.watch import Board, profile
 
@@ -60,8 +62,12 @@ def learn(
         live = {f"validation.recall.{validation.k}": record["recall"]}
         tell_step(live | {name: record[name] for name in LIVE}, record["epoch"])
 
+    def answering() -> VectorRanker:
+        ranker = ranker_of(trainer, prepared)
+        return ranker.repeating(fitted_repeats(ranker, validation, settings.train.temperature))
+
     def judge() -> float:
-        return validation.judged_recall(ranker_of(trainer, prepared))
+        return validation.judged_recall(answering())
 
     fit = Fit(trainer, examples, settings.train, checkpoints, judge, tell, tell_step)
     if settings.train.profile_steps:
@@ -70,8 +76,10 @@ def learn(
         tracked.metrics({f"profile.{name}": value for name, value in found.items()})
     position = fit.run()
     counts = {"targets": len(examples.places_T), "items": config.items}
-    report = evaluate(artifact, validation, ranker_of(trainer, prepared), position, counts, out, tracked)
+    ranker = answering()
+    report = evaluate(artifact, validation, ranker, position, counts, out, tracked)
     save_towers(out, trainer, prepared)
+    ranker.repeats.save(out / REPEATS)
     if settings.train.tensorboard:
         shutil.copytree(checkpoints.folder / BOARD, out / BOARD)
     return replace(report, sentence=f"{report.sentence} {start.sentence}")

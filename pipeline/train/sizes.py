@@ -13,7 +13,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.settings import Settings
 from pipeline.train.prepared import Prepared
 
-WIDTHS, BATCHES, LENGTHS = (32, 256), (512, 4096), (10, 50)
+WIDTHS, BATCHES, LENGTHS = (32, 256), (512, 4096), (10, 100)
 NUMBERS_A_TARGET = 5.0
 STEPS_AN_EPOCH = 128
 LONG_SEQUENCES_SHARE = 0.05

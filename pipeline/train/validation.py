@@ -17,6 +17,7 @@ from pipeline.core.errors import DataError
 from pipeline.model.features import Query
 from pipeline.model.judged import wants_new_items
 from pipeline.model.metrics import METRICS, coverage_at_k, found_at_k, popularity_at_k, recall_at_k
+from pipeline.model.repeats import Repeats
 from pipeline.model.slices import Catalogued, Targets
 from pipeline.model.standing import Standing
 from pipeline.model.statistics import intervals
@@ -38,34 +39,50 @@ class Ranker(Protocol):
 
 
 class VectorRanker:
-    """Exact retrieval: the greatest dot products over the whole catalogue.
+    """Exact retrieval: the greatest dot products over the whole catalogue, `model.repeats` added.
 
     Args:
         item_ids: by item index - 1.
         vectors_nD: float32, by item index - 1.
         encode: queries to float32 [Q, D].
+        repeats: what is added for items that were met.
+    Attributes:
+        index: item id to item index.
     """
 
     def __init__(
-        self, item_ids: Sequence[str], vectors_nD: np.ndarray, encode: Callable[[Sequence[Query]], np.ndarray]
+        self,
+        item_ids: Sequence[str],
+        vectors_nD: np.ndarray,
+        encode: Callable[[Sequence[Query]], np.ndarray],
+        repeats: Repeats | None = None,
     ) -> None:
-        self._ids, self._vectors_nD, self._encode = np.asarray(item_ids, dtype=object), vectors_nD, encode
-        self._row = {item_id: row for row, item_id in enumerate(item_ids)}
+        self.item_ids, self._vectors_nD, self._encode = np.asarray(item_ids, dtype=object), vectors_nD, encode
+        self.index = {item_id: row for row, item_id in enumerate(item_ids, start=1)}
+        self.repeats = repeats or Repeats.none()
+
+    def repeating(self, repeats: Repeats) -> VectorRanker:
+        """Returns the same with other repeats."""
+        return VectorRanker(self.item_ids, self._vectors_nD, self._encode, repeats)
+
+    def scores(self, queries: Sequence[Query]) -> np.ndarray:
+        """Returns float32 [Q, n], the dot products alone."""
+        return self._encode(queries) @ self._vectors_nD.T
 
     def rank(self, queries: Sequence[Query], k: int, exclude_seen: bool) -> list[list[str]]:
         """Returns the k best item ids of each query."""
         answers: list[list[str]] = []
         for begin in range(0, len(queries), QUERIES_PER_BLOCK):
             block = queries[begin : begin + QUERIES_PER_BLOCK]
-            scores_Qn = self._encode(block) @ self._vectors_nD.T
-            if exclude_seen:
-                self._forbid_seen(scores_Qn, block)
+            scores_Qn = self.scores(block)
+            for scores_n, query in zip(scores_Qn, block, strict=True):
+                if exclude_seen:
+                    scores_n[[self.index[i] - 1 for i in query.item_ids if i in self.index]] = -np.inf
+                else:
+                    rows_O, added_O = self.repeats.added(query, self.index)
+                    scores_n[rows_O] += added_O
             answers += self._best(scores_Qn, k)
         return answers
-
-    def _forbid_seen(self, scores_Qn: np.ndarray, queries: Sequence[Query]) -> None:
-        for place, query in enumerate(queries):
-            scores_Qn[place, [self._row[i] for i in query.item_ids if i in self._row]] = -np.inf
 
     def _best(self, scores_Qn: np.ndarray, k: int) -> list[list[str]]:
         k = min(k, scores_Qn.shape[1])
@@ -73,7 +90,7 @@ class VectorRanker:
         some_scores_QK = np.take_along_axis(scores_Qn, some_QK, 1)
         order_QK = np.argsort(-some_scores_QK, axis=1, kind="stable")
         best_QK, finite_QK = (np.take_along_axis(a, order_QK, 1) for a in (some_QK, np.isfinite(some_scores_QK)))
-        return [list(self._ids[row[kept]]) for row, kept in zip(best_QK, finite_QK, strict=True)]
+        return [list(self.item_ids[row[kept]]) for row, kept in zip(best_QK, finite_QK, strict=True)]
 
 
 @dataclass(frozen=True)

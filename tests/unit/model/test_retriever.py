@@ -15,8 +15,9 @@ from pipeline.core.artifacts import PACKAGE, seal
 from pipeline.core.errors import CorruptArtifactError, DataError
 from pipeline.model.features import Query, encode_queries
 from pipeline.model.goldens import check_goldens, differences
+from pipeline.model.repeats import NUMBERS, Repeats
 from pipeline.model.retriever import Retriever, UnknownItemError
-from tests.fixtures.bundles import CATEGORIES, item_id
+from tests.fixtures.bundles import CATEGORIES, item_id, make_bundle
 
 HISTORY = Query([item_id(3), item_id(9), item_id(4)], ["view", "cart", "purchase"])
 
@@ -45,6 +46,28 @@ def test_what_was_seen_is_left_out_and_k_is_kept(retriever: Retriever) -> None:
     unseen = [found for found in everything if found not in HISTORY.item_ids]
     assert _ids(retriever.recommend(HISTORY, 20)) == unseen[:20]
     assert _ids(retriever.recommend(HISTORY, 50)) == unseen
+
+
+def test_what_is_met_again_is_added_to_items_of_the_history_alone(tmp_path: Path) -> None:
+    # Whatever was met twice gains 1, whatever was met once loses 1: more than any two scores lie apart here.
+    numbers_B = np.zeros(NUMBERS)
+    numbers_B[[2, 3]] = -1.0, 1.0
+    folder = make_bundle(tmp_path / "bundle", weights="float32", repeats=Repeats(numbers_B))
+    retriever = Retriever.load(folder)
+    query = Query([item_id(3), item_id(9), item_id(3)], ["view"] * 3)
+    plain = _ids(retriever.recommend(query, 50, exclude_seen=True))
+    answer = retriever.recommend(query, 50, exclude_seen=False)
+    assert _ids(answer) == [item_id(3), *plain, item_id(9)]
+    assert answer.items[0].score > 1 > -1 > answer.items[-1].score - 1
+    assert _ids(retriever.recommend(query, 5, exclude_seen=False)) == [item_id(3), *plain[:4]]
+    assert retriever.rank([query, HISTORY], 5, exclude_seen=False)[0] == [item_id(3), *plain[:4]]
+    only = CATEGORIES[9 % 4]
+    assert _ids(retriever.recommend(query, 50, exclude_seen=False, category=only))[-1] == item_id(9)
+    assert item_id(3) not in _ids(retriever.recommend(query, 50, exclude_seen=False, category=only))
+    asked = Query(query.item_ids, query.event_types, "thing of shelf 3")
+    everything = _ids(retriever.recommend(asked, 50, exclude_seen=False))
+    assert [found for found in everything if found not in query.item_ids] == _ids(retriever.recommend(asked, 50))
+    assert item_id(9) != everything[-1] or item_id(3) != everything[0]
 
 
 def test_a_category_filter_answers_only_that_branch_in_the_same_order(retriever: Retriever) -> None:

@@ -28,7 +28,7 @@ def log_of(targets: int, lengths: list[int]) -> Prepared:
         # 5 * 400,000^(1/4) = 126, nearest 128; 400,000 / 128 = 3,125, nearest 4,096; 19 of 20 within 31.
         (400_000, [31] * 19 + [900], (128, 256, 40, 4096, 4096)),
         # 5 * 100,000,000^(1/4) = 500, never above 256.
-        (100_000_000, [300] * 10, (256, 512, 50, 4096, 4096)),
+        (100_000_000, [300] * 10, (256, 512, 100, 4096, 4096)),
     ],
 )
 def test_sizes_grow_with_the_log(targets: int, lengths: list[int], sizes: tuple[int, ...]) -> None:
