@@ -77,7 +77,7 @@ class Judged:
         return values_Q
 
     def requests(self, k: int, categories: Sequence[str]) -> list[dict[str, Any]]:
-        """Returns golden requests: real ones evenly drawn, with and without what was seen, filtered, and both fallbacks."""
+        """Returns golden requests: real ones evenly drawn, some with what was seen, filtered ones, both fallbacks."""
         recommendations = [place for place, kind in enumerate(self.kinds) if kind == "recommend"]
         drawn = [recommend_request(self.queries[p], k) for p in _evenly(recommendations, GOLDEN_RECOMMENDATIONS)]
         again = _evenly(recommendations, GOLDEN_REPEATS)

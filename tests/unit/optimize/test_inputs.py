@@ -72,7 +72,8 @@ def test_goldens_are_real_requests_filters_searches_and_both_fallbacks(world: Pa
     inputs = _inputs(world)
     requests = inputs.judged.requests(5, inputs.catalogue.top_categories())
     bodies = [request["request"] for request in requests]
-    assert len(requests) == 24 + 1 + 8 + 2
+    assert len(requests) == 24 + 4 + 1 + 8 + 2
+    assert sum(body.get("exclude_seen") is False for body in bodies) == 4
     assert [body["filter"] for body in bodies if body.get("filter")] == [{"category": "home"}]
     assert sum(request["path"] == "/v1/search" for request in requests) == 8
     assert bodies[0]["history"][0]["event_time"] == "2024-04-30T23:51:00+00:00"
