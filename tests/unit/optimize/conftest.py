@@ -90,6 +90,7 @@ def _query(number: int, draw: np.random.Generator) -> dict:
 def write_trained(folder: Path) -> None:
     from pipeline.model.config import TowerConfig
     from pipeline.model.keras import keras
+    from pipeline.model.repeats import Repeats
     from pipeline.model.towers import build_towers
 
     config = TowerConfig(
@@ -121,6 +122,7 @@ def write_trained(folder: Path) -> None:
     query_tower.save_weights(str(folder / "query_tower.weights.h5"))
     item_tower.save_weights(str(folder / "item_tower.weights.h5"))
     np.save(folder / "item_vectors.npy", vectors)
+    Repeats.none().save(folder / "repeats.json")
 
 
 @pytest.fixture(scope="session")
