@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from pipeline.model.keras import tf
 
-NEVER = -1e9
+LEAST = 1e-30
+"""At temperatures of hundredths a candidate that does not count may lie so far above all that do."""
 
 
 class Candidates(NamedTuple):
@@ -82,24 +83,30 @@ class SampledSoftmax:
         certain_BX = tf.concat([targets.items, exposed.items], 1)
         category_B1 = tf.gather(self.category_n1, targets.items)
         others_B1 = tf.reduce_sum(tf.cast(~in_step_BC, tf.float32), 1, keepdims=True) - self.uniform
+        queries_BD = queries_BD / self.temperature
 
-        def lowered(drawn: Candidates) -> tf.Tensor:
-            draws_BK = self._expected(drawn.items, others_B1, category_B1)
-            scores_BK = drawn.scores(queries_BD) / self.temperature - tf.math.log(tf.maximum(draws_BK, 1e-12))
-            return tf.where(drawn.among(certain_BX), NEVER, scores_BK)
+        def drawn(candidates: Candidates, out_BK: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            draws_BK = tf.maximum(self._expected(candidates.items, others_B1, category_B1), 1e-12)
+            out_BK = tf.logical_or(out_BK, candidates.among(certain_BX))
+            return candidates.scores(queries_BD), tf.where(out_BK, 0.0, 1.0 / draws_BK)
 
-        target_B1, exposed_BE = (each.scores(queries_BD) / self.temperature for each in (targets, exposed))
-        scores_BK = [
-            target_B1,
-            tf.where(tf.equal(exposed.items, 0), NEVER, exposed_BE),
-            tf.where(in_step_BC, NEVER, lowered(shared)),
-            tf.where(tf.equal(hard.items, 0), NEVER, lowered(hard)),
-        ]
-        return tf.reduce_logsumexp(tf.concat(scores_BK, 1), 1) - target_B1[:, 0]
+        target_B1 = targets.scores(queries_BD)
+        summands = [(target_B1, 1.0), drawn(shared, in_step_BC)]
+        if exposed.items.shape[1]:
+            summands.append((exposed.scores(queries_BD), tf.cast(tf.not_equal(exposed.items, 0), tf.float32)))
+        if self.hard:
+            summands.append(drawn(hard, tf.equal(hard.items, 0)))
+        greatest = (tf.reduce_max(scores_BK, 1, keepdims=True) for scores_BK, _ in summands)
+        high_B1 = tf.stop_gradient(reduce(tf.maximum, greatest))
+        # Weights beside exp, not logs within it: half the passes over the largest array there is.
+        whole_B = sum(tf.reduce_sum(tf.exp(scores_BK - high_B1) * weights, 1) for scores_BK, weights in summands)
+        return tf.math.log(tf.maximum(whole_B, LEAST)) + (high_B1 - target_B1)[:, 0]
 
     def _expected(self, items_K: tf.Tensor, others_B1: tf.Tensor, category_B1: tf.Tensor) -> tf.Tensor:
         """Returns float32 [B, K]: how often each is to be drawn among the candidates of a query."""
-        in_category_BK = tf.equal(tf.gather(self.category_n1, items_K), category_B1)
-        hard_BK = tf.where(in_category_BK, self.hard * tf.gather(self.share_n1, items_K), 0.0)
         items = self.probability_n1.shape[0] - 1
-        return others_B1 * tf.gather(self.probability_n1, items_K) + self.uniform / items + hard_BK
+        draws_BK = others_B1 * tf.gather(self.probability_n1, items_K) + self.uniform / items
+        if not self.hard:
+            return draws_BK
+        in_category_BK = tf.equal(tf.gather(self.category_n1, items_K), category_B1)
+        return draws_BK + tf.where(in_category_BK, self.hard * tf.gather(self.share_n1, items_K), 0.0)

@@ -58,6 +58,12 @@ def test_scores_are_divided_by_the_temperature() -> None:
     assert losses([1, 2], [1, 2, 3], 1, temperature=0.5)[0] == pytest.approx(0.67293, abs=1e-4)
 
 
+def test_a_far_better_candidate_that_does_not_count_leaves_the_loss_a_number() -> None:
+    # The second query's own item is shown to the first as of its own window: 200 above all that counts.
+    found = losses([3, 1], [3, 1, 3], 1, with_query=[[True, True, False], [True, True, False]], temperature=0.002)
+    assert np.isfinite(found).all()
+
+
 def test_a_target_that_came_into_the_batch_because_the_query_did_is_no_draw() -> None:
     # Without the second target no other is drawn, so item 3 is expected 1/4 times: e^1 + e^.6 / .25 = 10.00676.
     came = [[True, True, False], [True, True, False]]
