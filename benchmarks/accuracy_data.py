@@ -140,6 +140,7 @@ def _write_training(out: Path, lists: Sequence[Sequence[str]], starts: Sequence[
         "sequence_items": index[codes],
         "sequence_types": np.full(len(flat), EVENT_TYPES.index("view"), np.uint8),
         "sequence_times": np.repeat(np.array(starts, np.int64), np.diff(offsets)) + within,
+        "sequence_contexts": np.full(len(flat), -1, np.int32),
         "sequence_offsets": offsets,
         "targets": np.arange(len(flat), dtype=np.int64),
         "target_queries": np.full(len(flat), -1, np.int32),
@@ -150,6 +151,7 @@ def _write_training(out: Path, lists: Sequence[Sequence[str]], starts: Sequence[
     for name, array in arrays.items():
         np.save(out / f"{name}.npy", array)
     (out / "queries.json").write_text("[]")
+    (out / "contexts.json").write_text("[]")
     nothing = {name: pa.nulls(len(names), pa.string()) for name in ("category", "brand", "title")}
     columns = {
         "index": np.arange(1, len(names) + 1, dtype=np.int32),
@@ -181,6 +183,7 @@ def _write_queries(path: Path, queries: Sequence[tuple[str, int, Sequence[str], 
             "history_event_types": ["view"] * len(history),
             "history_times": times[:-1],
             "query": None,
+            "context": None,
             "target_item_ids": [target],
             "new_target_item_ids": [target] if target not in history else [],
         })  # fmt: skip

@@ -17,7 +17,7 @@ from pipeline.core.run import Run
 
 SEED = 11
 SEQUENCES = (
-    *("sequence_items", "sequence_types", "sequence_times", "sequence_offsets"),
+    *("sequence_items", "sequence_types", "sequence_times", "sequence_contexts", "sequence_offsets"),
     *("targets", "target_queries", "target_searched"),
 )
 EXPOSED = ("exposed_items", "exposed_offsets")
@@ -43,7 +43,7 @@ def prepare_without(prepared: Artifact, cold: np.ndarray, run: Run) -> Artifact:
 
 def _fill(prepared: Artifact, cold: np.ndarray, folder: Path) -> None:
     shutil.copytree(prepared.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-    items_N, types_N, times_N, offsets_S1, targets_T, queries_T, searched_T = (
+    items_N, types_N, times_N, contexts_N, offsets_S1, targets_T, queries_T, searched_T = (
         np.load(prepared.file(f"{name}.npy")) for name in SEQUENCES
     )
     kept_N = ~np.isin(items_N, cold)
@@ -54,6 +54,7 @@ def _fill(prepared: Artifact, cold: np.ndarray, folder: Path) -> None:
         items_N,
         types_N[kept_N],
         times_N[kept_N],
+        contexts_N[kept_N],
         np.unique(before_N1[offsets_S1]),
         targets_T,
         queries_T[kept_T],

@@ -52,6 +52,7 @@ class Made:
             "sequence_items": items_N,
             "sequence_types": np.full(events, VIEW, np.uint8),
             "sequence_times": 1_767_225_600 + np.arange(events) * SECONDS_APART,
+            "sequence_contexts": np.full(events, -1, np.int32),
             "sequence_offsets": offsets_S1,
             "targets": np.arange(self.targets),
             "target_queries": np.full(self.targets, -1, np.int32),
@@ -62,6 +63,7 @@ class Made:
         for name, values in arrays.items():
             np.save(folder / f"{name}.npy", values)
         (folder / "queries.json").write_text(json.dumps([]))
+        (folder / "contexts.json").write_text(json.dumps([]))
         parquet.write_table(self._catalogue(draw, items_N), folder / "items.parquet")
         parquet.write_table(ibis.schema(QUERY).to_pyarrow().empty_table(), folder / "validation.parquet")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 EVENT_TYPES = ("impression", "view", "cart", "remove", "purchase", "cancel", "search")
 MOST_EXPOSED = 16
 """A target keeps so many items of those shown before it."""
+MOST_CONTEXT = 4
+"""An event's context names so many things at most."""
 
 EVENT = {
     "event_id": "string",
@@ -16,8 +18,10 @@ EVENT = {
     "query": "string",
     "price": "float64",
     "quantity": "int64",
+    "context": "string",
 }
-"""`user_id` and `session_id` are pseudonyms, not both null; `item_id` is null for a search; `price` is per piece."""
+"""`user_id` and `session_id` are pseudonyms, not both null; `item_id` is null for a search; `price` is per piece;
+`context` is where and on what it happened, such as `country=France; device=phone`."""
 
 CATALOGUE = {
     "item_id": "string",
@@ -50,9 +54,11 @@ QUERY = {
     "history_event_types": "array<string>",
     "history_times": "array<timestamp('UTC')>",
     "query": "string",
+    "context": "string",
     "target_item_ids": "array<string>",
     "new_target_item_ids": "array<string>",
 }
 """One evaluation query. `kind` is `recommend` or `search`; history is oldest first and ends before `time`;
 `new_target_item_ids` are the targets among items the user had no event of before in the whole window, cancelled ones
-and those that `history_item_ids` no longer carries included; `user` groups queries for the bootstrap."""
+and those that `history_item_ids` no longer carries included; `context` is that of the search, or of the first event on
+a target; `user` groups queries for the bootstrap."""

@@ -22,7 +22,7 @@ from pipeline.model.metrics import found_at_k
 from pipeline.model.slices import Catalogued, Targets
 
 HISTORY = ("history_item_ids", "history_event_types", "history_times")
-COLUMNS = ("user", "kind", "time", *HISTORY, "query", "target_item_ids", "new_target_item_ids")
+COLUMNS = ("user", "kind", "time", *HISTORY, "query", "context", "target_item_ids", "new_target_item_ids")
 
 
 @dataclass(frozen=True)

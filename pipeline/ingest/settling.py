@@ -25,7 +25,7 @@ from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.ingest import writing
 from pipeline.ingest.reading.batches import Counted
-from pipeline.ingest.writing import stored_rows
+from pipeline.ingest.writing import stored_events
 from pipeline.store.engine import Engine
 from pipeline.store.leases import leased
 from pipeline.store.partitions import STAGE, Partitions, Record
@@ -169,7 +169,8 @@ class Merge:
         self.engine = engine
         own, routed = ibis.table(EVENT, name="own"), ibis.table(EVENT | {"source": "string"}, name="routed")
         new = routed.anti_join(own, "event_id")
-        first = ibis.row_number().over(ibis.window(group_by=new.event_id, order_by=[new.source, new.price]))
+        order = [new.source, new.price, ibis.asc(new.context, nulls_first=True)]
+        first = ibis.row_number().over(ibis.window(group_by=new.event_id, order_by=order))
         self._late = engine.compiled(new.mutate(place=first).filter(lambda t: t.place == 0).drop("place"))
         late = ibis.table(EVENT | {"source": "string"}, name="late")
         self._types = engine.compiled(late.group_by("source", "event_type").agg(rows=late.count()))
@@ -178,7 +179,7 @@ class Merge:
     def load(self, own: Artifact, late: Mapping[str, Artifact], begin: datetime, end: datetime) -> int:
         """Brings one day's rows into the engine; returns how many came late, those known already included."""
         came = Counted(_late_batches(late, begin, end))
-        self.engine.load("own", stored_rows(own.file("events.parquet")), writing.EVENT_SCHEMA)
+        self.engine.load("own", stored_events(own.file("events.parquet")), writing.EVENT_SCHEMA)
         self.engine.load("routed", came, LATE_SCHEMA)
         self.engine.keep("late", self._late)
         return came.count
@@ -201,7 +202,7 @@ def _late_batches(late: Mapping[str, Artifact], begin: datetime, end: datetime) 
     """Yields the rows of other days' files that lie within the day, each with the day of its file."""
     moment = pa.timestamp("us", "UTC")
     for day, artifact in late.items():
-        for batch in stored_rows(artifact.file("routed.parquet")):
+        for batch in stored_events(artifact.file("routed.parquet")):
             times = batch.column("event_time")
             inside = pc.and_(pc.greater_equal(times, pa.scalar(begin, moment)), pc.less(times, pa.scalar(end, moment)))
             rows = batch.filter(inside)

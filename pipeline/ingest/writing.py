@@ -44,6 +44,13 @@ def stored_rows(path: Path, columns: list[str] | None = None) -> Iterator[pa.Rec
         yield from file.iter_batches(ROWS_A_GROUP, columns=columns)
 
 
+def stored_events(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yields a file's events; those ingested before contexts were known have none."""
+    for batch in stored_rows(path):
+        lacking = "context" not in batch.schema.names
+        yield batch.append_column("context", pa.nulls(batch.num_rows, pa.string())) if lacking else batch
+
+
 def write_rows(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
     """Writes batches as row groups of equal length, whatever the lengths they came in; returns the rows.
 

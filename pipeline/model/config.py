@@ -28,6 +28,7 @@ class TowerConfig:
         category_levels: how many prefixes of the category path count, from the root.
         price_edges: ascending prices that part the price bands.
         vector_dim: length of the items' vectors made elsewhere; 0 where there are none.
+        context_buckets: hash buckets for the pairs of a context; 0 where the log has none.
     """
 
     items: int
@@ -44,6 +45,7 @@ class TowerConfig:
     brand_buckets: int = 2048
     price_edges: tuple[float, ...] = ()
     vector_dim: int = 0
+    context_buckets: int = 0
 
     def save(self, path: Path) -> None:
         write_beside(path, json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, indent=1))

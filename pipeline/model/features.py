@@ -1,6 +1,6 @@
 """Queries and items as the arrays both towers read; numpy alone, so training and serving cannot differ.
 
-Shapes: B batch, L history length, W text length, C category levels.
+Shapes: B batch, L history length, W text length, C category levels or pairs of a context.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.core.errors import DataError, ShapeError
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.model.config import TowerConfig
+from pipeline.model.context import encode_contexts
 from pipeline.model.text import bucket, encode_texts
 
 TYPE_CODE = {name: code for code, name in enumerate(EVENT_TYPES, start=1)}
@@ -27,6 +28,7 @@ class Query:
     Attributes:
         times: unix seconds of each event, or nothing where they are not known.
         now: unix seconds, when it is asked.
+        context: where and on what it is asked, as `context.told`.
     """
 
     item_ids: Sequence[str]
@@ -34,12 +36,14 @@ class Query:
     text: str | None = None
     times: Sequence[float] = ()
     now: float | None = None
+    context: str | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Query:
         """Returns the query of a row of `schema.QUERY`."""
         times = [time.timestamp() for time in row["history_times"]]
-        return cls(row["history_item_ids"], row["history_event_types"], row["query"], times, row["time"].timestamp())
+        ids, kinds, now = row["history_item_ids"], row["history_event_types"], row["time"].timestamp()
+        return cls(ids, kinds, row["query"], times, now, row["context"])
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ def encode_queries(
     """Makes the query tower's inputs; the newest L known items count, unknown ones are left out.
 
     Returns: int32 `history_items`, `history_types` and `history_pauses` [B, L], right-aligned, the last being how long
-        before each event the one before it was; `now_pause` [B, 1], how long ago the newest was; `query_text` [B, W].
+        before each event the one before it was; `now_pause` [B, 1], how long ago the newest was; `query_text` [B, W];
+        `query_context` [B, C], if these towers read contexts.
     Raises: ShapeError: a query's items, event types and times differ in number. DataError: an event type is unknown.
     """
     shape = (len(queries), config.history_length)
@@ -87,13 +92,16 @@ def encode_queries(
                 # In training, what is bought in an event's own second is never asked for from it.
                 now_B1[row] = bands(np.maximum(int(query.now) - times[-1:], 1))
     text_BW = encode_texts([query.text for query in queries], config.text_length, config.text_buckets)
-    return {
+    made = {
         "history_items": items_BL,
         "history_types": types_BL,
         "history_pauses": pauses_BL,
         "now_pause": now_B1,
         "query_text": text_BW,
     }
+    if config.context_buckets:
+        made["query_context"] = encode_contexts([query.context for query in queries], config.context_buckets)
+    return made
 
 
 def _newest_known(query: Query, item_index: Mapping[str, int], most: int) -> list[int]:

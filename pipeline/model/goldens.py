@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.model.context import pairs_of, told
 from pipeline.model.features import Query
 from pipeline.model.retriever import Answer, Retriever
 
@@ -24,7 +25,8 @@ def recommend_request(query: Query, k: int = 20, **options: Any) -> dict[str, An
     times = [_told_time(time) for time in query.times] or [None] * len(query.item_ids)
     triples = zip(query.item_ids, query.event_types, times, strict=True)
     history = [{"item_id": item, "event_type": kind, "event_time": time} for item, kind, time in triples]
-    asked = {} if query.now is None else {"now": _told_time(query.now)}
+    asked: dict[str, Any] = {} if query.now is None else {"now": _told_time(query.now)}
+    asked |= {"context": pairs_of(query.context)} if query.context else {}
     body = {"history": history, "query": query.text, "k": k, "exclude_seen": True, **asked, **options}
     return {"path": RECOMMEND, "request": body}
 
@@ -51,7 +53,8 @@ def query_of(body: Mapping[str, Any]) -> Query:
     history, now = body.get("history", []), body.get("now")
     ids, kinds, times = ([event[name] for event in history] for name in ("item_id", "event_type", "event_time"))
     seconds = [_seconds(time) for time in times] if all(times) else []
-    return Query(ids, kinds, body.get("query"), seconds, _seconds(now) if now else None)
+    context = told(body.get("context") or {})
+    return Query(ids, kinds, body.get("query"), seconds, _seconds(now) if now else None, context)
 
 
 def _seconds(time: str) -> float:

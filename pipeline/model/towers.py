@@ -10,16 +10,18 @@ brought to unit length.
 In training one pass over a window of events gives the query at every place (`Towers.history`); in serving only the
 newest place is computed. Annotate Dense layers for pruning or quantization inside `layer_scope()`.
 
-Shapes: B queries, W windows, S events of a window, L history length, T text length, C category levels, D dim, H heads.
+Shapes: B queries, W windows, S events of a window, L history length, T text length, C category levels or pairs of a
+context, D dim, H heads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.schema import EVENT_TYPES
+from pipeline.core.schema import EVENT_TYPES, MOST_CONTEXT
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import BANDS
 from pipeline.model.keras import keras, tf
@@ -149,6 +151,14 @@ class WherePresent(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("pipeline")
+class Total(layers.Layer):
+    """Adds up the places."""
+
+    def call(self, vectors_BCD: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(vectors_BCD, axis=1)
+
+
+@keras.saving.register_keras_serializable("pipeline")
 class UnitLength(layers.Layer):
     """Divides each vector by its length."""
 
@@ -158,7 +168,7 @@ class UnitLength(layers.Layer):
 
 def layer_scope() -> AbstractContextManager[None]:
     """Returns the scope in which Keras can rebuild these layers from a configuration."""
-    known = (TextPooling, Attention, FirstPart, Newest, WherePresent, UnitLength)
+    known = (TextPooling, Attention, FirstPart, Newest, WherePresent, Total, UnitLength)
     return keras.utils.custom_object_scope({layer.__name__: layer for layer in known})
 
 
@@ -176,7 +186,7 @@ class Towers:
         item: `features.encode_items` to float32 [B, D].
         history: what `query` makes of every place of a window: vectors [W, S, D], items, types, pauses and how long
             after each place it is asked [W, S] to features [W, S, 2 D].
-        head: features [B, 2 D] and text [B, T] to float32 [B, D].
+        head: features [B, 2 D], text [B, T] and, where the log has them, contexts [B, C] to float32 [B, D].
     """
 
     query: keras.Model
@@ -204,8 +214,9 @@ def build_towers(config: TowerConfig, dropout: float = 0.0, step: tf.Variable | 
     features_WSF = reading(vectors_WSD, *events_WS, now_WS, learning=True)
     history = keras.Model([vectors_WSD, *events_WS, now_WS], features_WSF, name="history")
     features_BF, text_BT = keras.Input((2 * config.dim,), name="features"), _text(config, "query_text")
-    answer_BD = head(features_BF, words(text_BT, "query_words"), learning=True)
-    asking = keras.Model([features_BF, text_BT], answer_BD, name="head")
+    context = _context(config)
+    answer_BD = head(features_BF, words(text_BT, "query_words"), context, learning=True)
+    asking = keras.Model([features_BF, text_BT, *context], answer_BD, name="head")
     return Towers(_query_tower(config, words, reading, head), _item_tower(config, words), history, asking)
 
 
@@ -225,8 +236,9 @@ def _query_tower(config: TowerConfig, words: _Words, reading: _History, head: _H
     vectors_BLD = layers.Embedding(config.items + 1, config.dim, name="item_table")(events_BL[0])
     features_B1F = reading(vectors_BLD, *events_BL, now_B1, learning=False)
     features_BF = layers.Reshape((2 * config.dim,), name="query_features")(features_B1F)
-    answer_BD = head(features_BF, words(text_BT, "query_words"), learning=False)
-    return keras.Model([*events_BL, now_B1, text_BT], answer_BD, name="query_tower")
+    context = _context(config)
+    answer_BD = head(features_BF, words(text_BT, "query_words"), context, learning=False)
+    return keras.Model([*events_BL, now_B1, text_BT, *context], answer_BD, name="query_tower")
 
 
 def _item_tower(config: TowerConfig, words: _Words) -> keras.Model:
@@ -265,6 +277,12 @@ def _now(length: int | None) -> Any:
 
 def _text(config: TowerConfig, name: str) -> Any:
     return keras.Input((config.text_length,), dtype="int32", name=name)
+
+
+def _context(config: TowerConfig) -> list[Any]:
+    """Returns the input of a context's pairs; none where the log has no contexts."""
+    there = bool(config.context_buckets)
+    return [keras.Input((MOST_CONTEXT,), dtype="int32", name="query_context") for _ in range(there)]
 
 
 class _Drops:
@@ -369,7 +387,7 @@ class _Block:
 class _Head:
     """From features and words to the vector: items met plus words asked for, plus what two Dense layers add.
 
-    A gate decides how much what was met counts beside what is typed.
+    A gate decides how much what was met counts beside what is typed. A context is added as it is, and read beside both.
     """
 
     def __init__(self, config: TowerConfig, drops: _Drops) -> None:
@@ -381,12 +399,19 @@ class _Head:
         self.drops = drops
         self.hidden = layers.Dense(config.hidden_units, activation="relu", name="hidden")
         self.output = layers.Dense(config.dim, kernel_initializer="zeros", name="output")
+        self.contexts = layers.Embedding(
+            config.context_buckets + 1, config.dim, embeddings_initializer="zeros", name="context_table"
+        )
 
-    def __call__(self, features_BF: tf.Tensor, words_BD: tf.Tensor, learning: bool) -> tf.Tensor:
+    def __call__(
+        self, features_BF: tf.Tensor, words_BD: tf.Tensor, context: Sequence[tf.Tensor], learning: bool
+    ) -> tf.Tensor:
         words_BD = layers.Rescaling(ASKED_WORDS, name="asked_words")(words_BD)
         shown_BF = self.drops(features_BF, learning)
         gate_B1 = self.gate(layers.Concatenate(name="features_and_words")([shown_BF, words_BD]))
         met_BD = FirstPart(self.dim, name="met")(layers.Multiply(name="gated_features")([features_BF, gate_B1]))
         gated_BF = layers.Multiply(name="gated_shown")([shown_BF, gate_B1])
-        learnt_BD = self.output(self.hidden(layers.Concatenate(name="all_features")([gated_BF, words_BD])))
-        return UnitLength(name="unit_length", dtype="float32")(layers.Add(name="sum")([met_BD, words_BD, learnt_BD]))
+        said = [Total(name="context")(WherePresent(name="said")([self.contexts(ids_BC), ids_BC])) for ids_BC in context]
+        learnt_BD = self.output(self.hidden(layers.Concatenate(name="all_features")([gated_BF, words_BD, *said])))
+        summed_BD = layers.Add(name="sum")([met_BD, words_BD, learnt_BD, *said])
+        return UnitLength(name="unit_length", dtype="float32")(summed_BD)

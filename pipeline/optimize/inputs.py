@@ -17,6 +17,7 @@ from pipeline.core.errors import CorruptArtifactError, DataError
 from pipeline.model.bundle import REPEATS
 from pipeline.model.catalogue import COLUMNS, Catalogue
 from pipeline.model.config import TowerConfig
+from pipeline.model.context import encode_contexts
 from pipeline.model.features import sequence_pauses
 from pipeline.model.repeats import Repeats
 from pipeline.model.text import encode_texts
@@ -25,6 +26,7 @@ from pipeline.optimize.judged import Judged
 MAX_LESSONS = 50_000
 TITLE_SHARE = 0.1
 SEED = 29
+UNPLACED_EVERY = 8
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,22 @@ class Inputs:
             for query, titled, item in zip(query_B.tolist(), titled_B.tolist(), bought_B.tolist(), strict=True)
         ]
         text_BW = encode_texts(texts, self.config.text_length, self.config.text_buckets)
-        return {
+        return self._contexts(targets_T[chosen_B]) | {
             "history_items": items_BL,
             "history_types": types_BL,
             "history_pauses": pauses_BL,
             "now_pause": now_B1,
             "query_text": text_BW,
         }
+
+    def _contexts(self, places_B: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the contexts of these events, one in `UNPLACED_EVERY` hidden, if the towers read contexts."""
+        if not self.config.context_buckets:
+            return {}
+        contexts = encode_contexts([*self.prepared.json("contexts.json"), None], self.config.context_buckets)
+        said_B = np.load(self.prepared.file("sequence_contexts.npy"), mmap_mode="r")[places_B]
+        placed_B = np.arange(len(places_B)) % UNPLACED_EVERY > 0
+        return {"query_context": contexts[np.where(placed_B, said_B, -1)]}
 
     def _histories(self, items_N: np.ndarray, places_B: np.ndarray) -> tuple[np.ndarray, ...]:
         """Returns int32 items, types and pauses [B, L], and how long after the last of them it was asked [B, 1]."""

@@ -35,9 +35,9 @@ DESCRIBED = {
 }
 
 
-def write_texts(path: Path, training: Training) -> None:
-    """Writes the texts that targets answer."""
-    path.write_text(json.dumps(training.queries, ensure_ascii=False))
+def write_texts(path: Path, texts: Sequence[str]) -> None:
+    """Writes texts that arrays name by their places."""
+    path.write_text(json.dumps(texts, ensure_ascii=False))
 
 
 def write_items(path: Path, training: Training, descriptions: pa.Table) -> None:
@@ -121,6 +121,7 @@ def write_queries(path: Path, queries: Sequence[EvaluationQuery], log: Log) -> N
     history = [query.history for query in queries]
     rows = np.concatenate(history) if history else np.zeros(0, np.int64)
     texts = np.array([query.text for query in queries], np.int64)
+    contexts = log.context[[query.asked for query in queries]]
     columns = {
         "query_id": pa.array(np.arange(len(queries))),
         "user": log.actors.take([query.actor for query in queries]),
@@ -130,6 +131,7 @@ def write_queries(path: Path, queries: Sequence[EvaluationQuery], log: Log) -> N
         "history_event_types": _lists(history, pa.array(EVENT_TYPES).take(log.kind[rows])),
         "history_times": _lists(history, pa.array(log.time_us[rows])),
         "query": log.queries.take(pa.array(texts, mask=texts < 0)),
+        "context": log.contexts.take(pa.array(contexts, mask=contexts < 0)),
         "target_item_ids": _named([query.targets for query in queries], log),
         "new_target_item_ids": _named([query.new_targets for query in queries], log),
     }

@@ -62,6 +62,7 @@ def assert_no_leak(
     newest = max((int(training.times[b].max()) for b in blocks(len(training.times))), default=-1) * MICROSECONDS
     _assert(newest < cuts[0], f"training holds an event of {_moment(newest)}, validation began {_moment(cuts[0])}")
     _assert_vocabulary(training, descriptions)
+    _assert_contexts(training, log, cuts[0])
     _assert_queries("validation", validation, log, cuts[0], cuts[1])
     _assert_queries("test", test, log, cuts[1], cuts[2])
 
@@ -100,6 +101,16 @@ def _assert_vocabulary(training: Training, descriptions: pa.Table) -> None:
     _assert(same, "the sampling probabilities are not those of the training targets")
 
 
+def _assert_contexts(training: Training, log: Log, end_us: int) -> None:
+    known = np.zeros(len(log.contexts) + 1, bool)
+    for block in blocks(len(log)):
+        known[log.context[block][log.time_us[block] < end_us]] = True
+    foreign = set(training.context_texts) - set(log.contexts.take(np.flatnonzero(known[:-1])).to_pylist())
+    _assert(
+        not foreign, f"training holds the context {min(foreign, default='')!r}, which no event before validation had"
+    )
+
+
 def _counted(training: Training, which: str) -> np.ndarray:
     counts, places = np.zeros(len(training.vocabulary) + 1, np.int64), getattr(training, which)
     for block in blocks(len(places)):
@@ -115,6 +126,9 @@ def _assert_queries(name: str, queries: Sequence[EvaluationQuery], log: Log, sta
     _refuse(outside, lambda n: f"{name} query {n} is at {_moment(cut_us[n])}, outside its period")
     knows = newest_us >= cut_us
     _refuse(knows, lambda n: f"{name} query {n} holds history that is not before {_moment(cut_us[n])}")
+    asked_us = log.time_us[[query.asked for query in queries]]
+    foreseen = (asked_us < cut_us) | (asked_us > first_us)
+    _refuse(foreseen, lambda n: f"{name} query {n} has the context of an event of {_moment(asked_us[n])}, not its own")
     beyond = (first_us < cut_us) | (first_us >= end_us)
     _refuse(beyond, lambda n: f"{name} query {n} has a target outside of its period")
 

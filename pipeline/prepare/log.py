@@ -23,12 +23,13 @@ POSITIVE = (CODE["view"], CODE["cart"], CODE["purchase"])
 UNCODED = -2
 SESSIONS, ITEMS = "sessions", "items"
 NEVER = np.iinfo(np.int64).max
-COLUMNS = ("event_id", "user_id", "session_id", "item_id", "event_type", "event_time", "query", "quantity")
+COLUMNS = ("event_id", "user_id", "session_id", "item_id", "event_type", "event_time", "query", "quantity", "context")
 TYPES = {
     "actor": np.int32,
     "session": np.int32,
     "item": np.int32,
     "query": np.int32,
+    "context": np.int32,
     "kind": np.uint8,
     "time_us": np.int64,
     "quantity": np.int32,
@@ -43,19 +44,20 @@ class Log:
     An actor is a user, or a session where the user is unknown. All arrays but the names are [events].
 
     Attributes:
-        actor, session, item, query: int32 codes in the order of the names, -1 for none; a session that nothing asks
-            about is `UNCODED`.
+        actor, session, item, query, context: int32 codes in the order of the names, -1 for none; a session that nothing
+            asks about is `UNCODED`.
         kind: uint8, index in `EVENT_TYPES`.
         time_us: int64, microseconds since 1970 in UTC.
         quantity: int32, pieces; 1 where the log does not say.
         offsets: int64 [actors + 1], where each actor's events begin.
-        actors, items, queries: the names the codes stand for, as Arrow strings.
+        actors, items, queries, contexts: the names the codes stand for, as Arrow strings.
     """
 
     actor: np.ndarray
     session: np.ndarray
     item: np.ndarray
     query: np.ndarray
+    context: np.ndarray
     kind: np.ndarray
     time_us: np.ndarray
     quantity: np.ndarray
@@ -63,6 +65,7 @@ class Log:
     actors: Any
     items: Any
     queries: Any
+    contexts: Any
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -73,7 +76,13 @@ def read_log(engine: Engine, partitions: Sequence[Partition], folder: Path) -> L
 
     Impressions stay out: nobody chose them (see `exposures`).
     """
-    events = engine.read([p.path("events.parquet") for p in partitions]).select(*COLUMNS)
+    import ibis
+
+    events = engine.read([p.path("events.parquet") for p in partitions])
+    if "context" not in events.columns:
+        # Days ingested before contexts were known are published still.
+        events = events.mutate(context=ibis.null("string"))
+    events = events.select(*COLUMNS)
     wanted = [name for name in EVENT_TYPES if name != "impression"]
     chosen, known = events.filter(events.event_type.isin(wanted)), events.user_id.notnull()
     named = chosen.mutate(known=known, actor_name=known.ifelse(chosen.user_id, chosen.session_id))
@@ -82,12 +91,13 @@ def read_log(engine: Engine, partitions: Sequence[Partition], folder: Path) -> L
         "session_id": _coded(engine, SESSIONS, _sessions_asked_about(events, named), ("session_id",)),
         "item_id": _coded(engine, ITEMS, named, ("item_id",)),
         "query": _coded(engine, "texts", named, ("query",)),
+        "context": _coded(engine, "contexts", named, ("context",)),
     }
     arrays = _stored(engine, _ordered(named, actors, names), folder)
     people = _names(engine, actors, "actor_name")
     offsets = np.searchsorted(arrays["actor"], np.arange(len(people) + 1)).astype(np.int64)
-    items, queries = (_names(engine, names[column], column) for column in ("item_id", "query"))
-    return Log(**arrays, offsets=offsets, actors=people, items=items, queries=queries)
+    items, queries, contexts = (_names(engine, names[column], column) for column in ("item_id", "query", "context"))
+    return Log(**arrays, offsets=offsets, actors=people, items=items, queries=queries, contexts=contexts)
 
 
 def _sessions_asked_about(events: ir.Table, named: ir.Table) -> ir.Table:
@@ -120,7 +130,7 @@ def _ordered(table: ir.Table, actors: ir.Table, names: Mapping[str, ir.Table]) -
     # A cancel takes back what was bought in its own moment too, so it comes after it.
     turn = (table.event_type == "search").ifelse(0, (table.event_type == "cancel").ifelse(2, 1))
     plain = table.select(
-        *("event_id", "known", "actor_name", "session_id", "item_id", "query"),
+        *("event_id", "known", "actor_name", "session_id", "item_id", "query", "context"),
         kind=kinds.cast("int16"),
         time=table.event_time.cast("timestamp('UTC', 6)"),
         quantity=table.quantity.fill_null(1).clip(-MOST_PIECES, MOST_PIECES).cast("int32"),
@@ -128,12 +138,12 @@ def _ordered(table: ir.Table, actors: ir.Table, names: Mapping[str, ir.Table]) -
         uncoded=table.session_id.isnull().ifelse(-1, UNCODED).cast("int32"),
     )
     coded = plain.join(actors.rename(actor="code"), ["known", "actor_name"])
-    for column, short in (("session_id", "session"), ("item_id", "item"), ("query", "text")):
+    for column, short in (("session_id", "session"), ("item_id", "item"), ("query", "text"), ("context", "said")):
         coded = coded.left_join(names[column].rename({short: "code"}), column).drop(f"{column}_right")
     ints = coded.select(
         *("actor", "kind", "time", "quantity", "turn", "event_id"),
         session=coded.session.fill_null(coded.uncoded).cast("int32"),
-        **{name: coded[name].fill_null(-1).cast("int32") for name in ("item", "text")},
+        **{name: coded[name].fill_null(-1).cast("int32") for name in ("item", "text", "said")},
     )
     # Chosen columns keep the ORDER BY outermost, where an engine must heed it; dropped ones would push it inside.
     kept = [name for name in ints.columns if name not in ("turn", "event_id")]
@@ -148,6 +158,7 @@ def _stored(engine: Engine, ordered: ir.Table, folder: Path) -> dict[str, np.nda
             for name in ("actor", "session", "item", "kind", "quantity"):
                 columns.append(name, batch[name].to_numpy())
             columns.append("query", batch["text"].to_numpy())
+            columns.append("context", batch["said"].to_numpy())
             columns.append("time_us", batch["time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy())
     return columns.mapped()
 

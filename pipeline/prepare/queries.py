@@ -22,6 +22,7 @@ class EvaluationQuery:
         history: int64 [length], rows, oldest first.
         targets, new_targets: item codes, in the order they were first met.
         first_target_us: when the earliest target was met.
+        asked: row whose context it carries: the search, or the first event that meets a target.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class EvaluationQuery:
     targets: np.ndarray
     new_targets: np.ndarray
     first_target_us: int
+    asked: int
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,23 @@ def _asked(
     new = targets.where(~np.isin(targets.items(evidence), before.items(evidence)))
     firsts_us = np.full(size, np.iinfo(np.int64).max)
     np.minimum.at(firsts_us, met.query, log.time_us[met.rows])
+    asked = _first_of_all(met, search)
     histories = _split(history.rows, history, size)
     wanted, wanted_new = (_split(log.item[each.rows], each, size) for each in (targets, new))
     for n in range(size):
         kind, text = ("search", int(log.query[search[n]])) if search[n] >= 0 else ("recommend", -1)
         when, first_us = int(cut_us[n]), int(firsts_us[n])
-        yield EvaluationQuery(kind, int(actor[n]), text, when, histories[n], wanted[n], wanted_new[n], first_us)
+        yield EvaluationQuery(
+            kind, int(actor[n]), text, when, histories[n], wanted[n], wanted_new[n], first_us, int(asked[n])
+        )
+
+
+def _first_of_all(met: _Rows, search: np.ndarray) -> np.ndarray:
+    """Returns int64 [queries], the search each is, or the first row it looks for."""
+    queries, begins = np.unique(met.query, return_index=True)
+    first = search.astype(np.int64)
+    first[queries] = np.where(search[queries] >= 0, search[queries], met.rows[begins])
+    return first
 
 
 def _gathered(query: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> _Rows:

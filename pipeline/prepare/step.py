@@ -78,7 +78,8 @@ def _prepare(settings: Settings, partitions: Sequence[Partition], base: Base | N
         counts = {**_counts(log, training, queries), "exposed_items": exposed}
         _refuse_emptiness(counts, split)
         files.write_items(folder / "items.parquet", training, described)
-        files.write_texts(folder / "queries.json", training)
+        files.write_texts(folder / "queries.json", training.queries)
+        files.write_texts(folder / "contexts.json", training.context_texts)
         for name, drawn in queries.items():
             files.write_queries(folder / f"{name}.parquet", drawn, log)
         grown_from = {"day": str(base.day), "prepare_key": base.artifact.key} if base else None

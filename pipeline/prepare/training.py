@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,11 +41,12 @@ class Training:
         events: int64 [items], training events of each. age_days: int32 [items], whole days from its first to the end;
             0 where there is none.
         probability: float64 [items], share of training targets.
-        items: int32 [N]. types: uint8 [N]. times: int64 [N], unix seconds. offsets: int64 [S + 1].
+        items: int32 [N]. types: uint8 [N]. times: int64 [N], unix seconds. contexts: int32 [N], place in
+            `context_texts`, or -1. offsets: int64 [S + 1].
         targets: int64 [T], positions in the flat arrays.
         target_queries: int32 [T], index in `queries`, or -1.
         target_searched: int64 [T], place in the flat arrays of the first event after the search, or -1.
-        queries: texts, sorted.
+        queries, context_texts: texts, sorted.
     """
 
     vocabulary: Vocabulary
@@ -54,11 +56,13 @@ class Training:
     items: np.ndarray
     types: np.ndarray
     times: np.ndarray
+    contexts: np.ndarray
     offsets: np.ndarray
     targets: np.ndarray
     target_queries: np.ndarray
     target_searched: np.ndarray
     queries: list[str]
+    context_texts: list[str]
 
 
 def tally(evidence: Evidence, end_us: int, remembered_from_us: int) -> Tally:
@@ -86,16 +90,19 @@ def build_training(evidence: Evidence, end_us: int, vocabulary: Vocabulary, coun
         new_array(folder / "sequence_items.npy", np.int32, length),
         new_array(folder / "sequence_types.npy", np.uint8, length),
         new_array(folder / "sequence_times.npy", np.int64, length),
+        new_array(folder / "sequence_contexts.npy", np.int32, length),
         np.zeros(1, np.int64),
         new_array(folder / "targets.npy", np.int64, targets),
         new_array(folder / "target_queries.npy", np.int32, targets),
         new_array(folder / "target_searched.npy", np.int64, targets),
         [],
+        [],
     )
     offsets = _fill(made, evidence, end_us)
-    queries = _number_queries(made.target_queries, evidence)
+    queries = _number_used(made.target_queries, evidence.log.queries)
+    context_texts = _number_used(made.contexts, evidence.log.contexts)
     np.save(folder / "sequence_offsets.npy", offsets, allow_pickle=False)
-    return Training(**{**vars(made), "offsets": offsets, "queries": queries})
+    return Training(**{**vars(made), "offsets": offsets, "queries": queries, "context_texts": context_texts})
 
 
 def _training_rows(evidence: Evidence, end_us: int) -> Iterator[np.ndarray]:
@@ -113,7 +120,7 @@ def target_rows(evidence: Evidence, end_us: int, index: np.ndarray) -> Iterator[
 
 
 def _fill(made: Training, evidence: Evidence, end_us: int) -> np.ndarray:
-    """Writes all arrays, the queries as the log's codes, and returns the offsets."""
+    """Writes all arrays, queries and contexts as the log's codes, and returns the offsets."""
     log, index = evidence.log, made.vocabulary.indices(len(evidence.log.items))
     begins, at, target_at, last_actor = [], 0, 0, -1
     known, known_at = np.zeros(0, np.int64), 0  # rows of whoever is parted by the end of a block, where the first went
@@ -121,7 +128,7 @@ def _fill(made: Training, evidence: Evidence, end_us: int) -> np.ndarray:
         rows = found[index[log.item[found]] > 0]
         here = slice(at, at + len(rows))
         made.items[here], made.types[here] = index[log.item[rows]], log.kind[rows]
-        made.times[here] = log.time_us[rows] // MICROSECONDS
+        made.times[here], made.contexts[here] = log.time_us[rows] // MICROSECONDS, log.context[rows]
         positive = np.flatnonzero(evidence.positive(rows))
         there = slice(target_at, target_at + len(positive))
         search = evidence.answers[rows[positive]]
@@ -150,12 +157,12 @@ def _first_after(log: Log, search: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return first
 
 
-def _number_queries(codes: np.ndarray, evidence: Evidence) -> list[str]:
+def _number_used(codes: np.ndarray, names: Any) -> list[str]:
     """Replaces the log's codes by places among the texts used, and returns those; both are in the order of texts."""
-    used = np.zeros(len(evidence.log.queries), bool)
+    used = np.zeros(len(names), bool)
     for block in blocks(len(codes)):
         used[codes[block][codes[block] >= 0]] = True
     place = np.append(np.cumsum(used, dtype=np.int32) - 1, np.int32(-1))
     for block in blocks(len(codes)):
         codes[block] = place[codes[block]]
-    return evidence.log.queries.take(np.flatnonzero(used)).to_pylist()
+    return names.take(np.flatnonzero(used)).to_pylist()

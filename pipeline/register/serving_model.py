@@ -34,7 +34,8 @@ class BundleModel(PythonModel):
         from pipeline.model.features import Query
 
         ids, kinds, times = (_listed(row.get(f"history_{name}")) for name in ("item_ids", "event_types", "times"))
-        query = Query(ids, kinds, _given(row.get("query")), times, _given(row.get("now")) or time.time())
+        now, context = _given(row.get("now")) or time.time(), _given(row.get("context"))
+        query = Query(ids, kinds, _given(row.get("query")), times, now, context)
         k, exclude_seen = _given(row.get("k")) or DEFAULT_K, _given(row.get("exclude_seen"))
         answer = self._retriever.recommend(query, int(k), exclude_seen is not False, _given(row.get("category")))
         return {

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from pipeline.core.errors import CorruptArtifactError
+from pipeline.model import context
 from pipeline.model.features import Query
 from pipeline.model.goldens import RECOMMEND, SEARCH, differences
 from pipeline.model.retriever import Answer, UnknownItemError
@@ -50,7 +51,8 @@ def _retrieve(served: Served, limits: Limits, asked: Any, text: str | None) -> A
     limits.check_history(asked.history)
     events: list[Event] = messages.oldest_first(asked.history)
     ids, kinds, times = [e.item_id for e in events], [e.event_type for e in events], messages.times_of(events)
-    query = Query(ids, kinds, text, times, asked.now.timestamp() if asked.now else time.time())
+    now = asked.now.timestamp() if asked.now else time.time()
+    query = Query(ids, kinds, text, times, now, context.told(asked.context))
     category = asked.filter.category if asked.filter else None
     return _body(served, served.retriever.recommend(query, limits.k_of(asked.k), asked.exclude_seen, category))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from pipeline.core.schema import EVENT_TYPES
+from pipeline.core.schema import EVENT_TYPES, MOST_CONTEXT
 from pipeline.core.sections import Serve, Shop
 
 MAX_TEXT = 1000
@@ -41,6 +41,10 @@ class Filter(msgspec.Struct, forbid_unknown_fields=True):
     category: Text | None = None
 
 
+Context = Annotated[dict[Text, Text], msgspec.Meta(max_length=MOST_CONTEXT)]
+"""Where and on what it is asked; names and values the model never met tell it nothing."""
+
+
 class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Body of `POST /v1/recommend`; `now` is when it is asked, by the server's clock unless given."""
 
@@ -50,6 +54,7 @@ class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True):
     exclude_seen: bool = True
     filter: Filter | None = None
     now: Moment | None = None
+    context: Context = {}
 
 
 class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,6 +66,7 @@ class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
     exclude_seen: bool = False
     filter: Filter | None = None
     now: Moment | None = None
+    context: Context = {}
 
 
 class ItemBody(msgspec.Struct):

@@ -14,6 +14,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
+from pipeline.model.context import encode_contexts
 from pipeline.model.text import encode_texts
 from pipeline.train.batch import Batch, lay_out, padded
 from pipeline.train.negatives import Categories
@@ -23,8 +24,9 @@ from pipeline.train.windows import Windows
 ORDER, DRAWS = 0, 1
 WINDOWS_MULTIPLE = 64
 """Windows of a step are padded to a multiple, so that few shapes are compiled."""
-UNTIMED_EVERY = 8
-"""One window of so many, others each step, keeps its times to itself, so that requests without times are answered."""
+UNTIMED_EVERY, UNPLACED_EVERY = 8, 8
+"""One window of so many, others each step, keeps its times or its contexts to itself, so that requests without them are
+answered."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Examples:
         weights_T: float32, mean 1, how much each target counts.
         categories: where hard negatives are drawn from.
         described_n1: bool, which items have any content.
-        title_n1X, text_QX: int32, encoded titles by item index, and searches.
+        title_n1X, text_QX, context_K1C: int32, encoded titles by item index, searches, and contexts, the
+            last of which is none.
     """
 
     prepared: Prepared
@@ -86,6 +89,7 @@ class Examples:
     described_n1: np.ndarray
     title_n1X: np.ndarray
     text_QX: np.ndarray
+    context_K1C: np.ndarray
 
     @classmethod
     def build(
@@ -115,9 +119,11 @@ class Examples:
         weights_T = target_weights(prepared.types_N[places_T], prepared.times_N[places_T], settings)
         categories = Categories.of([item.category for item in prepared.items], prepared.probability_n1)
         text_QX = encode_texts(prepared.queries, config.text_length, config.text_buckets)
+        contexts = prepared.contexts if config.context_buckets else []
+        context_K1C = encode_contexts([*contexts, None], config.context_buckets)
         return cls(
             prepared, config, settings, replicas, windows, places_T, queries_T, asked_T, earlier_T, alone_T, exposed_T2,
-            weights_T, categories, prepared.described_n1, title_n1X, text_QX,
+            weights_T, categories, prepared.described_n1, title_n1X, text_QX, context_K1C,
         )  # fmt: skip
 
     @property
@@ -136,9 +142,10 @@ class Examples:
         Returns: int32 `items` [U], the items a replica needs, 0 first, and bool `known` [U], false where the item tower
             sees an item as new; int32 `events`, `types`, `pauses` [W, S] (events are places in `items`, 0 padding), and
             `now_pauses` [W, S], how long after each it is asked; int32 `rows`, `columns` [b], from which event a target
-            is asked, bool `alone` [b]: its history is not shown; int32 `query_text` [b, X]; int32 `targets` [b],
-            `uniform` [M], `hard` [b, H] and `exposed` [b, E], places in `items`, 0 for none; int32 `windows` [b], which
-            targets of one stretch of a sequence share; float32 `weight` [b] with mean 1 over an epoch.
+            is asked, bool `alone` [b]: its history is not shown; int32 `query_text` [b, X] and, if the towers read
+            contexts, `query_context` [b, C]; int32 `targets` [b], `uniform` [M], `hard` [b, H] and `exposed` [b, E],
+            places in `items`, 0 for none; int32 `windows` [b], which targets of one stretch of a sequence share;
+            float32 `weight` [b] with mean 1 over an epoch.
         """
         draw = np.random.default_rng([self.settings.seed, DRAWS, epoch, step])
         drawn = self._draw(draw, order_T, step)
@@ -146,8 +153,8 @@ class Examples:
         parts = drawn.split(self.replicas)
         width = self.windows.sizes[self.windows.kinds_W[drawn.windows_B].max()]
         height = padded(max(len(np.unique(part.windows_B)) for part in parts), WINDOWS_MULTIPLE)
-        untimed = int(draw.integers(UNTIMED_EVERY))
-        return lay_out([self._gather(part, (height, width), untimed) for part in parts], known_n1)
+        hidden = int(draw.integers(UNTIMED_EVERY)), int(draw.integers(UNPLACED_EVERY))
+        return lay_out([self._gather(part, (height, width), *hidden) for part in parts], known_n1)
 
     def _draw(self, draw: np.random.Generator, order_T: np.ndarray, step: int) -> Drawn:
         size, settings = self.settings.batch_size, self.settings
@@ -160,14 +167,14 @@ class Examples:
         hard_BH = self.categories.drawn(luck_BH, self.prepared.items_N[self.places_T[chosen_B]])
         return Drawn(chosen_B, self.windows.of(chosen_B), asked_B, text_BX, alone_B, uniform_M, hard_BH)
 
-    def _gather(self, drawn: Drawn, shape: tuple[int, int], untimed: int) -> dict[str, np.ndarray]:
+    def _gather(self, drawn: Drawn, shape: tuple[int, int], untimed: int, unplaced: int) -> dict[str, np.ndarray]:
         """Returns what one replica learns from, items as indices, in so many windows of so many events."""
         prepared, windows_b = self.prepared, drawn.windows_B
         windows_W, rows_b = np.unique(windows_b, return_inverse=True)
         places_WS, inside_WS = self._places(windows_W, shape)
         timed_WS = inside_WS.copy()
         timed_WS[np.flatnonzero(windows_W % UNTIMED_EVERY == untimed)] = False
-        return {
+        return self._context(drawn, unplaced) | {
             "events": np.where(inside_WS, prepared.items_N[places_WS], 0),
             "types": np.where(inside_WS, prepared.types_N[places_WS].astype(np.int32) + 1, 0),
             "pauses": np.where(timed_WS, prepared.pauses_N1[places_WS], 0),
@@ -183,6 +190,14 @@ class Examples:
             "windows": windows_b,
             "weight": self.weights_T[drawn.chosen_B],
         }
+
+    def _context(self, drawn: Drawn, unplaced: int) -> dict[str, np.ndarray]:
+        """Returns the context of each target's own event, if the towers read contexts."""
+        if not self.config.context_buckets:
+            return {}
+        placed_b = drawn.windows_B % UNPLACED_EVERY != unplaced
+        said_b = self.prepared.contexts_N[self.places_T[drawn.chosen_B]]
+        return {"query_context": self.context_K1C[np.where(placed_b, said_b, -1)]}
 
     def _places(self, windows_W: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Returns int64 places [W, S] and bool [W, S], whether the window reaches so far."""

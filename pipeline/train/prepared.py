@@ -18,8 +18,9 @@ from pipeline.core.errors import DataError
 from pipeline.model.features import Item, sequence_pauses
 
 LEAST_ITEMS, LEAST_TARGETS = 2, 8
+CONTEXT_BUCKETS = 1024
 ARRAYS = (
-    *("sequence_items", "sequence_types", "sequence_times", "sequence_offsets"),
+    *("sequence_items", "sequence_types", "sequence_times", "sequence_contexts", "sequence_offsets"),
     *("targets", "target_queries", "target_searched", "exposed_items", "exposed_offsets"),
 )
 
@@ -32,6 +33,7 @@ class Prepared:
         items: by index - 1; one that was no target is as young as one nobody met.
         probability_n1: float64 [n + 1], share of training targets by item index; 0 for padding.
         items_N, types_N, times_N: int32, uint8, int64: item index, index in `EVENT_TYPES`, unix seconds.
+        contexts_N: int32, place in `contexts`, or -1.
         offsets_S1: int64 [S + 1], where each sequence begins, and the end.
         targets_T: int64, places in the flat arrays; queries_T: int32, index in `queries` or -1.
         searched_T: int64, place of the first event after that search, or -1.
@@ -45,6 +47,7 @@ class Prepared:
     items_N: np.ndarray
     types_N: np.ndarray
     times_N: np.ndarray
+    contexts_N: np.ndarray
     offsets_S1: np.ndarray
     targets_T: np.ndarray
     queries_T: np.ndarray
@@ -52,6 +55,7 @@ class Prepared:
     exposed_X: np.ndarray
     exposed_offsets_T1: np.ndarray
     queries: list[str]
+    contexts: list[str]
 
     @classmethod
     def load(cls, artifact: Artifact) -> Prepared:
@@ -65,6 +69,7 @@ class Prepared:
             np.concatenate([[0.0], table["probability"].to_numpy()]),
             *(np.load(artifact.file(f"{name}.npy"), mmap_mode="r") for name in ARRAYS),
             artifact.json("queries.json"),
+            artifact.json("contexts.json"),
         )
         prepared._check(artifact)
         return prepared
@@ -82,6 +87,7 @@ class Prepared:
                 f"train on; at least {LEAST_TARGETS} over {LEAST_ITEMS} are needed, so prepare a longer window."
             )
         whole = len(self.items_N) == len(self.types_N) == len(self.times_N) == self.offsets_S1[-1]
+        whole &= len(self.contexts_N) == len(self.items_N)
         whole &= len(self.queries_T) == len(self.targets_T) == len(self.searched_T) == len(self.exposed_offsets_T1) - 1
         whole &= len(self.exposed_X) == self.exposed_offsets_T1[-1]
         if not whole or self.items_N.max(initial=0) > len(self.items):
@@ -97,6 +103,11 @@ def vector_dim(artifact: Artifact) -> int:
     """Returns the length of the items' vectors made elsewhere; 0 where there are none."""
     vectors = parquet.read_table(artifact.file("items.parquet"), columns=["vector"])["vector"]
     return pc.max(pc.list_value_length(vectors)).as_py() or 0
+
+
+def context_buckets(artifact: Artifact) -> int:
+    """Returns how many hash buckets the log's contexts get; 0 where there are none."""
+    return CONTEXT_BUCKETS if artifact.json("contexts.json") else 0
 
 
 def _vectors(table: arrow.Table) -> list[np.ndarray | None]:

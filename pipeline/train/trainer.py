@@ -197,7 +197,8 @@ class Trainer:
         features_WSF = self.learning.history(histories, training=True)
         features_bF = tf.gather_nd(features_WSF, tf.stack([part["rows"], part["columns"]], 1))
         features_bF = tf.where(part["alone"][:, tf.newaxis], tf.zeros_like(features_bF), features_bF)
-        return self.learning.head([features_bF, part["query_text"]], training=True)
+        asked = {**part, "features": features_bF}
+        return self.learning.head([asked[spec.name] for spec in self.learning.head.inputs], training=True)
 
     def read_histories_with(self, vectors_n1D: np.ndarray) -> None:
         """Fills the query tower's item table, float32 [n + 1, D]; it is no part of what learns."""

@@ -32,7 +32,7 @@ from pipeline.model.bundle import open_bundle
 from pipeline.model.config import TowerConfig
 from pipeline.store.erasures import Erasures
 from pipeline.store.ledger import Entry, Ledger, stood
-from pipeline.train.prepared import Prepared, vector_dim
+from pipeline.train.prepared import Prepared, context_buckets, vector_dim
 
 STAGE = "train"
 START, ITEM_IDS = "start.json", "item_ids.parquet"
@@ -138,7 +138,8 @@ def _training_of(settings: Settings, run: Run, champion: Entry) -> Artifact | st
 def _made_with(settings: Settings, prepared: Artifact) -> dict[str, Any]:
     """Returns what two trainings must share for the weights of one to mean the same in the other."""
     train = {f"train.{name}": value for name, value in settings.keyed("train")["train"].items()}
-    return {**train, "the vectors' length": vector_dim(prepared), "code": code_digest(STAGE)}
+    inputs = {"the vectors' length": vector_dim(prepared), "the number of context buckets": context_buckets(prepared)}
+    return {**train, **inputs, "code": code_digest(STAGE)}
 
 
 def _unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:

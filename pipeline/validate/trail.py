@@ -131,7 +131,8 @@ def _sides(held: Comparison, table: str, column: str) -> tuple[Bins, list[Bins]]
 
 def _null_share_rise(held: Comparison, rule: Rule) -> float | None:
     own = held.own.null_shares.get(rule.table, {})
-    trailing = [shares[rule.column] for each in held.window if (shares := each.null_shares.get(rule.table))]
+    past = (each.null_shares.get(rule.table, {}) for each in held.window)
+    trailing = [shares[rule.column] for shares in past if rule.column in shares]
     return own[rule.column] - max(trailing) if own and trailing else None
 
 

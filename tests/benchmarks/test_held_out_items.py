@@ -15,6 +15,7 @@ from pipeline.core.run import Run
 ITEMS, OFFSETS = [1, 2, 3, 2, 3, 2, 1], [0, 3, 4, 7]
 TARGETS, QUERIES = [1, 2, 5, 6], [-1, 0, 1, -1]
 SEARCHED = [-1, 1, 4, -1]
+CONTEXTS = [0, 1, 2, 3, 4, 5, 6]
 # Before the second target 2 and 1 were shown, before the third 3, before the last 2.
 EXPOSED, EXPOSED_OFFSETS = [2, 1, 3, 2], [0, 0, 2, 3, 4]
 
@@ -25,6 +26,7 @@ def _prepared(run: Run) -> Artifact:
             "sequence_items": np.array(ITEMS, np.int32),
             "sequence_types": np.zeros(7, np.uint8),
             "sequence_times": np.arange(7),
+            "sequence_contexts": np.array(CONTEXTS, np.int32),
             "sequence_offsets": np.array(OFFSETS),
             "targets": np.array(TARGETS),
             "target_queries": np.array(QUERIES, np.int32),
@@ -48,6 +50,7 @@ def test_items_held_out_leave_every_sequence_and_target_and_stay_in_the_catalogu
     read = {name: np.load(made.file(f"{name}.npy")).tolist() for name in ("sequence_items", "sequence_offsets")}
     assert read == {"sequence_items": [1, 3, 3, 1], "sequence_offsets": [0, 2, 4]}
     assert np.load(made.file("sequence_times.npy")).tolist() == [0, 2, 4, 6]
+    assert np.load(made.file("sequence_contexts.npy")).tolist() == [0, 2, 4, 6]
     assert np.load(made.file("targets.npy")).tolist() == [1, 3]
     assert np.load(made.file("target_queries.npy")).tolist() == [0, -1]
     assert np.load(made.file("target_searched.npy")).tolist() == [1, -1]

@@ -45,7 +45,7 @@ def prepared(tmp_path: Path) -> Artifact:
 def _fill(folder: Path) -> None:
     rows = [
         {
-            "query_id": number, "user": f"u{number}", "kind": kind, "time": MOMENT, "query": None,
+            "query_id": number, "user": f"u{number}", "kind": kind, "time": MOMENT, "query": None, "context": None,
             "history_item_ids": history, "history_event_types": ["view"], "history_times": [MOMENT],
             "target_item_ids": targets, "new_target_item_ids": new,
         }

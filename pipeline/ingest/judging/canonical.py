@@ -39,6 +39,7 @@ def canonical(raw: ir.Table, profile: Profile) -> ir.Table:
     read = raw.mutate(
         item_id=text_of(raw, columns.item_id),
         query=text_of(raw, columns.query),
+        context=_context(raw, profile),
         event_type=_event_type(raw, profile),
         wall=wall,
         stated=stated,
@@ -66,6 +67,15 @@ def text_of(raw: ir.Table, column: Column | None) -> ir.StringValue:
     if column is None:
         return ibis.null("string")
     return raw[batches.text_name(column) if column.replace else f"raw_{column.column}"]
+
+
+def _context(raw: ir.Table, profile: Profile) -> ir.StringValue:
+    """Returns what the profile's `context` finds in a row, told as `model.context` tells it; a null is left out."""
+    pairs = [
+        ibis.literal(f"{name}=") + spaced(text_of(raw, column).replace(";", ","))
+        for name, column in profile.events.context.items()
+    ]
+    return ibis.literal("; ").join(pairs).nullif("") if pairs else ibis.null("string")
 
 
 def _event_type(raw: ir.Table, profile: Profile) -> ir.StringValue:
@@ -119,6 +129,11 @@ def catalogue_value(raw: ir.Table, name: str, column: Column | None) -> ir.Value
         return numbers_of(text) if column else ibis.null(CATALOGUE["vector"])
     if name == "category" and column:
         text = text.replace(column.separator, "/").re_replace(SEPARATOR, "/")
+    return spaced(text)
+
+
+def spaced(text: ir.StringValue) -> ir.StringValue:
+    """Returns a text with one space where there was white space, none at its ends; null where nothing is left."""
     return text.re_replace(SPACES, " ").strip().nullif("")
 
 

@@ -102,7 +102,7 @@ class Questions:
         texts = dict.fromkeys([*batches.raw_columns(self._profile).values(), *batches.replaced(self._profile)])
         whence = (*PLACE, "file_number", "byte_offset", "torn")
         texts = [name for name in texts if name not in SAME]
-        return rows.select(*whence, *SAME, "event_time", *described, *texts, "echo", "trail", "reason")
+        return rows.select(*whence, *SAME, "event_time", "context", *described, *texts, "echo", "trail", "reason")
 
     def _taken(self) -> Iterator[tuple[str, str]]:
         """Yields what finds the rows of each rule that compares rows, then `taken`, the rows of all of them."""
@@ -164,8 +164,10 @@ def _parts(times: pa.Table) -> Iterator[tuple[int, int]]:
 
 
 def _events(part: ir.Table) -> ir.Table:
-    events = part.select(*SAME, "event_time", event_id=event_id(part))
-    return events.select(list(EVENT)).order_by(["event_time", "event_id"])
+    events = part.select(*SAME, "event_time", "context", event_id=event_id(part))
+    # What one event was told in twice may differ in its context, where the day it belongs to is to choose.
+    order = ["event_time", "event_id", ibis.asc(events.context, nulls_first=True)]
+    return events.select(list(EVENT)).order_by(order)
 
 
 def _refused(refused: ir.Table, profile: Profile) -> ir.Table:

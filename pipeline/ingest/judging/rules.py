@@ -25,7 +25,7 @@ Outcome = Literal["clean", "quarantined", "duplicate", "robot", "excluded", "rou
 OUTCOMES: tuple[Outcome, ...] = ("clean", "quarantined", "duplicate", "robot", "excluded", "routed")
 PLACE = {"place": "int64"}
 """What tells one row of a day from all others, in the order of files and rows."""
-SAME = tuple(name for name in EVENT if name not in ("event_id", "event_time"))
+SAME = tuple(name for name in EVENT if name not in ("event_id", "event_time", "context"))
 """Columns that two rows share when both may tell of the same event; `echo` is a hash of them.
 
 `trail` is a hash of the session, or of the user where there is none.

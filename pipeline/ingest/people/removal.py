@@ -22,7 +22,7 @@ from pipeline.ingest import writing
 from pipeline.ingest.accounts import report_of, require_equation
 from pipeline.ingest.judging.rules import OUTCOMES
 from pipeline.ingest.people.traces import REFUSED, Person
-from pipeline.ingest.writing import stored_rows
+from pipeline.ingest.writing import stored_events, stored_rows
 
 RULE = "erased"
 EVENTS, ROUTED, COUNTS = "events.parquet", "routed.parquet", "counts.json"
@@ -90,7 +90,7 @@ def _filtered(artifact: Artifact, person: Person, folder: Path, zone: ZoneInfo, 
     removed = Removed()
 
     def kept(name: str, note: Any) -> Iterator[pa.RecordBatch]:
-        for batch in stored_rows(artifact.file(name)):
+        for batch in (stored_rows if name == REFUSED else stored_events)(artifact.file(name)):
             gone = person.refused(batch) if name == REFUSED else person.rows(batch)
             note(batch.filter(gone))
             yield batch.filter(pc.invert(gone))

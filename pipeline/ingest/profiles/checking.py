@@ -12,6 +12,7 @@ import ibis
 
 from pipeline.core.errors import UsageError
 from pipeline.core.settings import Settings
+from pipeline.ingest.judging.canonical import text_of
 from pipeline.ingest.profiles.hints import hints_of
 from pipeline.ingest.profiles.profile import DESCRIBED, PEOPLE, EventColumns, load_profile
 from pipeline.ingest.profiles.sampling import Sample, shown, taken
@@ -68,6 +69,10 @@ def _columns(sample: Sample) -> list[Sequence[Any]]:
         lines.append(_column(sample, name, name, source.column if source else NOTHING))
         if name == "item_id":
             lines.append(_column(sample, "event_type", "event_type", profile.events.event_type.column or "rules"))
+    lines += [
+        _column(sample, f"context's {name}", text_of(judged, column).get_name(), column.column)
+        for name, column in profile.events.context.items()
+    ]
     if profile.catalogue.files:
         return [
             *lines,

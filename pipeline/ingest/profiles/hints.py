@@ -190,6 +190,9 @@ def _columns(sample: Sample) -> Iterator[str]:
         column = getattr(sample.profile.events.columns, name)
         if column and not sample.count(sample.judged[name].notnull()) and name not in ("query", "quantity"):
             yield f"{name} is never filled from {column.column} in this sample."
+    for name, column in sample.profile.events.context.items():
+        if not sample.count(text_of(sample.judged, column).notnull()):
+            yield f"the context's {name} is never filled from {column.column} in this sample."
     items = sample.profile.catalogue
     if not items.files and not any(getattr(items.columns, name) for name in DESCRIBED):
         yield "no catalogue: items have neither category nor title, so new ones cannot be told from one another."

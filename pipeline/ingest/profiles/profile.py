@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.core import artifacts
 from pipeline.core.days import Days
 from pipeline.core.errors import UsageError
 from pipeline.core.names import Zone
+from pipeline.core.schema import MOST_CONTEXT
 from pipeline.ingest.profiles.words import (
     WEEKDAYS,
     Day,
@@ -151,14 +152,33 @@ class Layout(Part):
         return self
 
 
+ContextName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
 class Events(Layout):
+    """The log of what people did.
+
+    Attributes:
+        context: where and on what an event happened, by a name of one's own, such as `country`.
+    """
+
     columns: EventColumns
+    context: dict[ContextName, Column] = {}
     time: Times = Times()
     event_type: EventTypes
     exclude: tuple[Exclusion, ...] = ()
     test_accounts: tuple[AccountPattern, ...] = ()
     person_columns: tuple[str, ...] = ()
     judge_robots: bool = True
+
+    @field_validator("context")
+    @classmethod
+    def _few(cls, context: dict[str, Column]) -> dict[str, Column]:
+        if len(context) > MOST_CONTEXT:
+            raise ValueError(
+                f"{len(context)} things are named; at most {MOST_CONTEXT} are read, so leave out what matters least"
+            )
+        return context
 
 
 class CategoryTree(Part):
@@ -281,6 +301,7 @@ class Profile(Part):
     def _shown(self) -> dict[str, str]:
         """Returns, by field, the raw columns whose values are kept as they are."""
         columns = {f"events.columns.{n}": getattr(self.events.columns, n) for n in EventColumns.model_fields}
+        columns |= {f"events.context.{name}": column for name, column in self.events.context.items()}
         if not self.catalogue.files:
             described = self.catalogue.columns
             columns |= {f"catalogue.columns.{n}": getattr(described, n) for n in CatalogueColumns.model_fields}
@@ -313,6 +334,7 @@ class Profile(Part):
     def event_columns(self) -> tuple[str, ...]:
         """Returns every raw column the profile reads from the files of events, in a fixed order."""
         columns = [c.column for name in EventColumns.model_fields if (c := getattr(self.events.columns, name))]
+        columns += [column.column for column in self.events.context.values()]
         types = self.events.event_type
         columns += [types.column] if types.column else []
         columns += [pattern.column for pattern in self.patterns] + list(self.events.person_columns)

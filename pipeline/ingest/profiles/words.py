@@ -140,7 +140,7 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _fields(model: Any, path: Sequence[str]) -> list[str]:
     for part in path:
-        if part.isdigit():
+        if part not in model.model_fields:
             continue
         annotation = model.model_fields[part].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]

@@ -44,6 +44,7 @@ def replaced(profile: Profile) -> dict[str, Column]:
     """Returns the columns that get replacements made here, where every engine gets the same, by name."""
     mapped = profile.events.columns
     columns = [mapped.item_id, mapped.event_time, mapped.query, mapped.price, mapped.quantity]
+    columns += profile.events.context.values()
     if not profile.catalogue.files:
         columns += [getattr(profile.catalogue.columns, name) for name in DESCRIBED]
     return {text_name(column): column for column in columns if column and column.replace}

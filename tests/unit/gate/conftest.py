@@ -39,7 +39,7 @@ def query_rows(retriever: Retriever, queries: int, seed: int = 0) -> list[dict]:
         text = f"thing of shelf {number % 7}" if number % 3 == 0 else None
         times = [(TEST_START - timedelta(hours=1)).timestamp()] * len(history)
         now = TEST_START + timedelta(minutes=number)
-        query = Query(history, ["view"] * len(history), text, times, now.timestamp())
+        query = Query(history, ["view"] * len(history), text, times, now.timestamp(), f"device={number % 3}")
         best = [item.item_id for item in retriever.recommend(query, 5, exclude_seen=False).items]
         target = best[number % 5] if generator.random() < 0.9 else item_id(int(generator.integers(1, ITEMS + 1)))
         rows.append(_row(number, query, target))
@@ -56,6 +56,7 @@ def _row(number: int, query: Query, target: str) -> dict:
         "history_event_types": list(query.event_types),
         "history_times": [datetime.fromtimestamp(time, UTC) for time in query.times],
         "query": query.text,
+        "context": query.context,
         "target_item_ids": [target],
         "new_target_item_ids": [] if target in query.item_ids else [target],
     }
@@ -69,7 +70,7 @@ def write_prepared(folder: Path, rows: list[dict]) -> None:
         {
             "query_id": pa.int64(), "user": pa.string(), "kind": pa.string(), "time": time,
             "history_item_ids": strings, "history_event_types": strings, "history_times": pa.list_(time),
-            "query": pa.string(), "target_item_ids": strings, "new_target_item_ids": strings,
+            "query": pa.string(), "context": pa.string(), "target_item_ids": strings, "new_target_item_ids": strings,
         }
     )  # fmt: skip
     parquet.write_table(pa.Table.from_pylist(rows, schema), folder / "test.parquet")

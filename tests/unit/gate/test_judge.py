@@ -42,7 +42,11 @@ def _row(user: int, kind: str, history: list[str]) -> dict[str, Any]:
     moment = datetime(2024, 5, 1, tzinfo=UTC)
     events = {"history_item_ids": history, "history_event_types": ["view"] * len(history)}
     times = {"history_times": [moment] * len(history), "time": moment}
-    return {"user": f"u{user}", "kind": kind, "query": None, **events, **times}
+    return {"user": f"u{user}", "kind": kind, "query": None, "context": "device=tv", **events, **times}
+
+
+def test_the_server_is_asked_where_the_query_was_asked() -> None:
+    assert synthetic_test(1).requests(5, 1)[0]["request"]["context"] == {"device": "tv"}
 
 
 def judged(test: TestSet, settings: Settings, **values: np.ndarray) -> list[Finding]:

@@ -249,3 +249,19 @@ def test_a_run_marked_as_of_takes_no_row_of_a_day_that_had_not_ended_and_re_open
     # On Wednesday's first moment its file, with the mug, was not there yet; the corrected Tuesday is the trial's own.
     assert items(partition(source, "trial", MONDAY)) == ["lamp", "vase"]
     assert {day: record(source, day).read_bytes() for day in before} == before
+
+
+@pytest.mark.parametrize("older", [MONDAY, TUESDAY])
+def test_days_ingested_before_contexts_were_known_settle_with_later_ones(source, own_profile, older: str) -> None:
+    own_profile("  event_type:", "  context: {asked: words}\n  event_type:")
+    write(source, MONDAY, OWN.replace("lamp,", "lamp,home"))
+    write(source, TUESDAY, BEFORE.replace("mug,", "mug,away"))
+    newer = TUESDAY if older == MONDAY else MONDAY
+    landed = source.ingest(older).artifact
+    for name in ("events", "routed"):
+        path = landed.file(f"{name}.parquet")
+        pq.write_table(pq.read_table(path).drop_columns("context"), path)
+    source.ingest(newer, run_id="night")
+    rows = pq.read_table(partition(source, "night", MONDAY).file("events.parquet")).to_pylist()
+    said = {"lamp": "asked=home", "mug": "asked=away"} | {"lamp" if older == MONDAY else "mug": None}
+    assert {row["item_id"]: row["context"] for row in rows} == said

@@ -10,7 +10,9 @@ import pytest
 from pipeline.core.errors import DataError, ShapeError
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.model.config import TowerConfig
+from pipeline.model.context import pairs_of, told
 from pipeline.model.features import Item, Query, bands, encode_items, encode_queries, sequence_pauses
+from pipeline.model.goldens import query_of, recommend_request
 from pipeline.model.text import bucket
 
 CONFIG = TowerConfig(items=3, history_length=3, text_length=4, category_levels=2, price_edges=(1.0, 5.0))
@@ -126,3 +128,34 @@ def test_a_vector_comes_at_unit_length_and_zeros_where_there_is_none() -> None:
 def test_a_vector_of_another_length_than_the_towers_read_is_refused() -> None:
     with pytest.raises(ShapeError, match="vector of item a holds 3 numbers, and these towers read 2"):
         encode_items(replace(CONFIG, vector_dim=2), [Item(1, "a", vector=[1, 2, 3])])
+
+
+def test_a_context_is_hashed_pair_by_pair_whatever_its_case_and_only_where_it_is_read() -> None:
+    queries = [Query([], [], context="country=France; device=TV"), Query([], []), Query([], [], context="device=tv")]
+    made = encode_queries(replace(CONFIG, context_buckets=50), INDEX, queries)["query_context"]
+    france, tv = bucket("country=france", 50), bucket("device=tv", 50)
+    assert made.tolist() == [[france, tv, 0, 0], [0, 0, 0, 0], [tv, 0, 0, 0]]
+    assert made.dtype == np.int32
+    assert "query_context" not in encode_queries(CONFIG, INDEX, queries)
+
+
+def test_a_context_of_more_pairs_than_are_read_loses_the_last() -> None:
+    context = told({name: "x" for name in "abcde"})
+    made = encode_queries(replace(CONFIG, context_buckets=50), INDEX, [Query([], [], context=context)])
+    assert made["query_context"].tolist() == [[bucket(f"{name}=x", 50) for name in "abcd"]]
+
+
+def test_a_context_is_told_without_what_is_empty_and_read_back() -> None:
+    assert (
+        told({"country": " Bonaire;\tSaba ", "device": " ", "channel": "a=b"}) == "country=Bonaire, Saba; channel=a=b"
+    )
+    assert pairs_of("country=Bonaire, Saba; channel=a=b") == {"country": "Bonaire, Saba", "channel": "a=b"}
+    assert told({}) is told({"country": ""}) is None and pairs_of(None) == {}
+
+
+def test_a_golden_request_carries_the_context_of_its_query() -> None:
+    asked = Query(["a"], ["view"], None, [0.0], 5.0, "country=France; device=tv")
+    request = recommend_request(asked)["request"]
+    assert request["context"] == {"country": "France", "device": "tv"}
+    assert query_of(request).context == asked.context
+    assert "context" not in recommend_request(replace(asked, context=None))["request"]

@@ -25,15 +25,16 @@ CONFIG = TowerConfig(
     items=9, dim=8, hidden_units=16, history_length=4, text_length=6, text_buckets=64, price_edges=(2.0,)
 )
 QUERIES = [
-    Query(["i3", "i4"], ["view", "cart"], "red mug", [0, 60], 4000),
+    Query(["i3", "i4"], ["view", "cart"], "red mug", [0, 60], 4000, "country=France; device=tv"),
     Query(["i1"], ["purchase"]),
     Query([], [], "blue"),
 ]
+PLACED = replace(CONFIG, context_buckets=16)
 ITEMS = [Item(3, "i3", "home/mugs", "acme", "red mug", 3.0), Item(0, "new", title="blue cup")]
 
 
-def query_inputs() -> dict[str, np.ndarray]:
-    return encode_queries(CONFIG, {f"i{n}": n for n in range(1, 10)}, QUERIES)
+def query_inputs(config: TowerConfig = CONFIG) -> dict[str, np.ndarray]:
+    return encode_queries(config, {f"i{n}": n for n in range(1, 10)}, QUERIES)
 
 
 def test_both_towers_give_vectors_of_unit_length() -> None:
@@ -97,19 +98,20 @@ def test_heads_split_the_values_or_average_whole_ones() -> None:
     assert attend(2, False, asked, [7, 8, 9])[0] == pytest.approx(means, abs=1e-5)
 
 
-@pytest.mark.parametrize("blocks", [0, 1, 2])
-def test_what_learns_and_what_serves_give_the_same_vector(blocks: int) -> None:
-    towers = build_towers(replace(CONFIG, blocks=blocks))
+@pytest.mark.parametrize(("blocks", "config"), [(0, CONFIG), (1, CONFIG), (2, PLACED)])
+def test_what_learns_and_what_serves_give_the_same_vector(blocks: int, config: TowerConfig) -> None:
+    towers = build_towers(replace(config, blocks=blocks))
     for model in (towers.history, towers.head):
         model.set_weights([np.random.default_rng(3).normal(size=w.shape) for w in model.get_weights()])
     table = np.random.default_rng(4).normal(size=(10, 8)).astype(np.float32)
     towers.query.get_layer("item_table").set_weights([table])
-    given = query_inputs()
+    given = query_inputs(config)
     nothing = np.zeros((3, 1), np.int32)
     events = (np.concatenate([given[f"history_{name}"], nothing], axis=1) for name in ("items", "types", "pauses"))
     window = [*events, np.concatenate([nothing] * 3 + [given["now_pause"], nothing], axis=1)]
     features = towers.history([table[window[0]], *window])[:, CONFIG.history_length - 1]
-    answers = towers.head([features, given["query_text"]])
+    asked = {**given, "features": features}
+    answers = towers.head([asked[spec.name] for spec in towers.head.inputs])
     assert answers.numpy() == pytest.approx(towers.query(given).numpy(), abs=1e-5)
 
 
@@ -122,6 +124,31 @@ def test_pauses_tell_nothing_at_the_start_and_can_learn_to(told: str) -> None:
     apart = np.abs(tower(query_inputs()).numpy() - tower(hidden).numpy()).max(axis=1)
     # Only the first query says when its two events were; the others' codes are 0 either way.
     assert apart[0] > 1e-5 and apart[1:].max() == 0
+
+
+def test_a_context_tells_nothing_at_the_start_and_can_learn_to() -> None:
+    table = np.random.default_rng(4).normal(size=(10, 8))
+    towers = []
+    for config in (CONFIG, PLACED):
+        keras.utils.set_random_seed(3)
+        towers.append(build_query_tower(config))
+        towers[-1].get_layer("item_table").set_weights([table])
+    bare, placed = towers
+    given = query_inputs(PLACED)
+    hidden = {**given, "query_context": given["query_context"] * 0}
+    assert placed(given).numpy() == pytest.approx(bare(query_inputs()).numpy(), abs=1e-6)
+    placed.set_weights([np.random.default_rng(5).normal(size=weights.shape) for weights in placed.get_weights()])
+    apart = np.abs(placed(given).numpy() - placed(hidden).numpy()).max(axis=1)
+    # Only the first query says where it is asked; what is learnt of the padding's bucket counts for nothing.
+    assert apart[0] > 1e-3 and apart[1:].max() == 0
+    swapped = {**given, "query_context": given["query_context"][:, [1, 0, 3, 2]]}
+    assert placed(swapped).numpy() == pytest.approx(placed(given).numpy(), abs=1e-5)
+
+
+def test_towers_of_a_log_without_contexts_have_no_part_for_them() -> None:
+    bare = build_towers(CONFIG)
+    for model in (bare.query, bare.head):
+        assert "context" not in " ".join([*model.input_names, *(layer.name for layer in model.layers)])
 
 
 def test_a_typed_query_can_silence_the_history() -> None:
@@ -174,8 +201,9 @@ def test_a_vector_made_elsewhere_says_nothing_at_the_start_and_can_learn_to() ->
 def test_litert_gives_the_same_vectors(build: object) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    tower = build(CONFIG)  # type: ignore[operator]
-    inputs = query_inputs() if tower.name == "query_tower" else encode_items(CONFIG, ITEMS)
+    tower = build(PLACED)  # type: ignore[operator]
+    tower.set_weights([np.random.default_rng(5).normal(size=weights.shape) for weights in tower.get_weights()])
+    inputs = query_inputs(PLACED) if tower.name == "query_tower" else encode_items(CONFIG, ITEMS)
     converted = tf.lite.TFLiteConverter.from_keras_model(tower).convert()
     answer = Interpreter(model_content=converted).get_signature_runner()(**inputs)
     assert next(iter(answer.values())) == pytest.approx(tower(inputs).numpy(), abs=1e-5)
@@ -184,7 +212,7 @@ def test_litert_gives_the_same_vectors(build: object) -> None:
 def test_tf_mot_prunes_and_quantizes_the_dense_layers() -> None:
     import tensorflow_model_optimization as tfmot
 
-    tower = build_query_tower(CONFIG)
+    tower = build_query_tower(PLACED)
     dense = dense_layers(tower)
     annotate = tfmot.quantization.keras.quantize_annotate_layer
     prune = tfmot.sparsity.keras.prune_low_magnitude
@@ -195,4 +223,4 @@ def test_tf_mot_prunes_and_quantizes_the_dense_layers() -> None:
     assert {"history_query", "block_0_hidden", "hidden", "output"} < set(dense)
     assert sum("prune" in layer.name for layer in pruned.layers) == len(dense)
     assert sum(layer.name in [f"quant_{name}" for name in dense] for layer in quantized.layers) == len(dense)
-    assert quantized(query_inputs()).shape == (3, 8)
+    assert quantized(query_inputs(PLACED)).shape == (3, 8)

@@ -82,6 +82,7 @@ def _query(number: int, draw: np.random.Generator) -> dict:
         "history_event_types": ["view", "cart", "view", "purchase"],
         "history_times": [TIME - timedelta(minutes=9 - n) for n in range(4)],
         "query": "thing of shelf" if search else None,
+        "context": None,
         "target_item_ids": [*new, history[0]],
         "new_target_item_ids": new,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.run import Run
+from pipeline.model.context import encode_contexts
 from pipeline.model.features import Query
 from pipeline.optimize.inputs import Inputs
 from pipeline.optimize.judged import Judged
@@ -52,6 +53,21 @@ def test_a_lesson_of_a_search_carries_what_came_before_the_search(world: Path, t
     shown = told.any(axis=1)
     assert 15 < shown.sum() < 45  # about half of them without history
     assert np.array_equal(told[shown][:, 3:], before[shown]) and not told[:, :3].any()
+
+
+def test_a_lesson_carries_the_context_of_its_target_most_of_the_time(world: Path, tmp_path: Path) -> None:
+    var = shutil.copytree(world, tmp_path / "var")
+    assert "query_context" not in _inputs(var).lesson_features()
+    inputs = _inputs(var)
+    inputs.__dict__["config"] = replace(inputs.config, context_buckets=16)
+    (inputs.prepared.path / "contexts.json").write_text('["in=a", "in=b"]')
+    # Everybody's first six events were in a, the others in b; targets are all but the first of twelve.
+    np.save(inputs.prepared.path / "sequence_contexts.npy", np.tile(np.repeat([0, 1], 6), 60).astype(np.int32))
+    told = inputs.lesson_features()["query_context"].reshape(60, 11, 4)
+    a, b = encode_contexts(["in=a", "in=b"], 16)
+    shown = told.any(axis=2)
+    assert shown.mean() == 1 - 83 / 660  # 0, 8, 16 … 656 are hidden
+    assert (told[:, :5][shown[:, :5]] == a).all() and (told[:, 5:][shown[:, 5:]] == b).all()
 
 
 def test_some_lessons_ask_by_title_alone(world: Path) -> None:

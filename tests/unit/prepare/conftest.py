@@ -16,12 +16,12 @@ from pipeline.prepare.training import Training, build_training, tally
 from pipeline.prepare.vocabulary import NOBODY, grow
 
 SECOND = 1_000_000
-Line = tuple  # (actor, second, kind, item or text, *session, *quantity)
+Line = tuple  # (actor, second, kind, item or text, *session, *quantity, *context)
 
 
 @pytest.fixture
 def log_of() -> Callable[..., Log]:
-    """Builds a log from lines `(actor, second, kind, item or text, {"session": …, "quantity": …})`, any order."""
+    """Builds a log from lines `(actor, second, kind, item or text, {"session": …, …})`, any order."""
     return build_log
 
 
@@ -56,12 +56,14 @@ def build_log(*lines: Line) -> Log:
     actors, actor = _coded([line[0] for line in lines])
     item_names, item = _coded(items)
     text_names, text = _coded(texts)
+    context_names, context = _coded([each.get("context") for each in more])
     _, session = _coded([each.get("session") for each in more])
     return Log(
         actor=actor,
         session=session,
         item=item,
         query=text,
+        context=context,
         kind=np.array([CODE[line[2]] for line in lines], np.uint8),
         time_us=np.array([line[1] * SECOND for line in lines], np.int64),
         quantity=np.array([each.get("quantity", 1) for each in more], np.int32),
@@ -69,6 +71,7 @@ def build_log(*lines: Line) -> Log:
         actors=pa.array(actors, pa.string()),
         items=pa.array(item_names, pa.string()),
         queries=pa.array(text_names, pa.string()),
+        contexts=pa.array(context_names, pa.string()),
     )
 
 

@@ -55,8 +55,9 @@ def test_the_length_of_blocks_changes_no_byte(usual: Settings, monkeypatch: pyte
 def test_nothing_is_left_in_the_artifact_beside_what_the_contract_names(usual: Settings) -> None:
     run = load_window(usual)
     assert set(prepared(usual, run)) == {
-        *("items.parquet", "validation.parquet", "test.parquet", "queries.json", "split.json"),
-        *("sequence_items.npy", "sequence_types.npy", "sequence_times.npy", "sequence_offsets.npy"),
+        *("items.parquet", "validation.parquet", "test.parquet", "queries.json", "contexts.json", "split.json"),
+        *("sequence_items.npy", "sequence_types.npy", "sequence_times.npy", "sequence_contexts.npy"),
+        "sequence_offsets.npy",
         *("targets.npy", "target_queries.npy", "target_searched.npy", "exposed_items.npy", "exposed_offsets.npy"),
         *("report.json", "manifest.json"),
     }

@@ -148,6 +148,28 @@ def test_a_query_that_carries_its_answer(shop: Settings, night: Run, monkeypatch
     refused(shop, night, "test query 0 holds history that is not before 2024-03-07")
 
 
+def test_a_query_that_is_told_where_somebody_went_later(shop: Settings, night: Run, monkeypatch) -> None:
+    honest = step._draw
+
+    def drawn(evidence, split, wanted) -> Any:
+        queries = honest(evidence, split, wanted)
+        first = queries["test"][0]
+        rows = np.arange(*evidence.log.offsets[first.actor : first.actor + 2])
+        after = rows[evidence.log.time_us[rows] > first.first_target_us]
+        return {**queries, "test": [replace(first, asked=int(after[0])), *queries["test"][1:]]}
+
+    monkeypatch.setattr(step, "_draw", drawn)
+    refused(shop, night, "test query 0 has the context of an event of 2024-03-0[78]T.*, not its own")
+
+
+def test_a_context_that_only_the_test_knows(shop: Settings, night: Run, monkeypatch) -> None:
+    last = "2024-03-08"
+    seen = event("view", at(last, "05:00"), "item 1", context="country=of the test")
+    rewritten(night, last, lambda table: pa.Table.from_pylist([*table.to_pylist(), seen], table.schema))
+    planted(monkeypatch, "build_training", lambda made: replace(made, context_texts=["country=of the test"]))
+    refused(shop, night, "training holds the context 'country=of the test', which no event before validation had")
+
+
 def test_a_catalogue_row_that_is_valid_only_later(shop: Settings, night: Run, monkeypatch) -> None:
     honest = files.describe_items
     later = timedelta(days=10)

@@ -15,7 +15,7 @@ import pytest
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import DataError, MissingInputError
 from pipeline.core.run import Run
-from pipeline.core.schema import EVENT_TYPES, QUERY
+from pipeline.core.schema import EVENT, EVENT_TYPES, QUERY
 from pipeline.core.settings import Settings, load
 from pipeline.core.step import Report
 from pipeline.prepare import step
@@ -80,6 +80,7 @@ def test_arrays_have_the_types_the_contract_names(settings: Settings) -> None:
         "sequence_items": "int32",
         "sequence_types": "uint8",
         "sequence_times": "int64",
+        "sequence_contexts": "int32",
         "sequence_offsets": "int64",
         "targets": "int64",
         "target_queries": "int32",
@@ -401,3 +402,39 @@ def _verdict(folder: Path, failed: str) -> Report:
     failures = [{"day": failed, "severity": "fail"}, {"day": DAYS[0], "severity": "warn"}]
     (folder / "verdict.json").write_text(json.dumps({"failures": failures}))
     return Report("judged by hand")
+
+
+def test_contexts_are_those_of_the_events_themselves_and_of_the_first_on_a_target(settings: Settings) -> None:
+    days = shop()
+    for day, said in enumerate((["d=b", None], ["d=a", "d=shown"], [None, "d=late", "d=b"], ["e=1", "e=2", *"3456"])):
+        days[day] = [{**row, "context": context} for row, context in zip(days[day], said, strict=True)]
+    asked = event("search", at(DAYS[3], "14:00"), query="red shoe", user="u2", session="s3", context="e=asked")
+    days[3] += [asked, event("view", at(DAYS[3], "14:10"), "a", user="u2", session="s3", context="e=met")]
+    run = load_days(settings, days)
+    step.run(settings, run)
+    # Training, by actor and time: u1 a, b; u2 b. What was only shown, and what came later, is no context of it.
+    assert made(run).json("contexts.json") == ["d=a", "d=b"]
+    assert array(run, "sequence_contexts") == [1, 0, -1]
+    # u1's first target of the day has none, whatever the second has; u2's has its own.
+    assert [(row["user"], row["context"]) for row in table(run, "validation")] == [("u1", None), ("u2", "d=b")]
+    found = {(row["user"], row["kind"]): row["context"] for row in table(run, "test")}
+    # s9 is cut at its third event; a search is asked where it was made, not where its answer was met.
+    assert found == {
+        ("u1", "recommend"): "e=1", ("s9", "recommend"): "5", ("u2", "recommend"): "e=met", ("u2", "search"): "e=asked"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("older", [1, 4])
+def test_days_ingested_before_contexts_were_known_have_none(settings: Settings, older: int) -> None:
+    bare = {name: kind for name, kind in EVENT.items() if name != "context"}
+    days = [[{**row, "context": "d=1"} for row in rows] for rows in shop()]
+    run = open_run(settings, f"{DAYS[0]}..{DAYS[3]}")
+    for number, (day, rows) in enumerate(zip(DAYS, days, strict=True)):
+        known = number >= older
+        kept = rows if known else [{name: row[name] for name in bare} for row in rows]
+        publish(run, day, ingest(run, day, kept, columns=EVENT if known else bare))
+    step.run(settings, run)
+    # By actor and time: u1 a of the first day, b of the second; u2 b of the first.
+    assert array(run, "sequence_contexts") == ([-1, 0, -1] if older == 1 else [-1, -1, -1])
+    assert made(run).json("contexts.json") == (["d=1"] if older == 1 else [])
+    assert {row["context"] for row in table(run, "test")} == {"d=1" if older == 1 else None}

@@ -81,6 +81,18 @@ def test_asked_now_unless_it_is_said_when(client):
     )
 
 
+@pytest.mark.parametrize(("path", "asked"), [("/v1/recommend", {}), ("/v1/search", {"query": "thing of shelf 3"})])
+def test_where_it_is_asked_tells_and_what_nobody_met_does_no_harm(client, path: str, asked: dict):
+    body = {"history": [event(3)], "k": 9, "now": "2024-05-01T10:30:00Z", **asked}
+    answers = [
+        [item["score"] for item in client.post(path, json={**body, **said}).json()["items"]]
+        for said in ({}, {"context": {}}, {"context": {"device": " "}},
+                     {"context": {"device": "tv"}}, {"context": {"device": " TV"}}, {"context": {"odd": "odder"}})
+    ]  # fmt: skip
+    assert answers[0] == answers[1] == answers[2] != answers[3]
+    assert answers[3] == answers[4] and len(answers[5]) == 9
+
+
 def test_a_history_that_lacks_a_time_is_one_without_times(client):
     timed, bare = event(3), {"item_id": item_id(20), "event_type": "view"}
     untimed = [{**event, "event_time": None} for event in (timed, bare)]
@@ -137,6 +149,12 @@ def test_similar_of_an_item_the_bundle_lacks_is_404_with_a_sentence(client):
         (b'{"history": [{"item_id": "a", "event_time": "yesterday"}]}', "The field history[0].event_time is wrong"),
         (b'{"history": [{"item_id": "a", "event_time": "2024-05-01T10:00:00"}]}', "with a timezone"),
         (b'{"now": "2024-05-01T10:00:00"}', "The field now is wrong"),
+        (b'{"context": "France"}', "The field context is wrong: expected object, got str."),
+        (b'{"context": {"country": 7}}', "The field context[...] is wrong: expected str, got int."),
+        (
+            b'{"context": {"a": "1", "b": "1", "c": "1", "d": "1", "e": "1"}}',
+            "The field context is wrong: expected object of length <= 4.",
+        ),
         (b'{"filter": {"colour": "red"}}', "The field filter.colour is not known here."),
         (b'{"history": [' + b",".join([b'{"item_id": "a"}'] * 7) + b"]}", "holds 7 events; send the newest 6 at most"),
     ],

@@ -42,6 +42,7 @@ def _fill(folder: Path) -> None:
     np.save(folder / "sequence_items.npy", items_N)
     np.save(folder / "sequence_types.npy", np.full(len(items_N), 1, np.uint8))
     np.save(folder / "sequence_times.npy", NOON + np.arange(len(items_N), dtype=np.int64) * 60)
+    np.save(folder / "sequence_contexts.npy", np.full(len(items_N), -1, np.int32))
     np.save(folder / "sequence_offsets.npy", offsets)
     np.save(folder / "targets.npy", targets.astype(np.int64))
     np.save(folder / "target_queries.npy", np.full(len(targets), -1, np.int32))
@@ -50,6 +51,7 @@ def _fill(folder: Path) -> None:
     np.save(folder / "exposed_items.npy", ((items_N[targets] - 1 + per_taste) % ITEMS + 1).astype(np.int32))
     np.save(folder / "exposed_offsets.npy", np.arange(len(targets) + 1, dtype=np.int64))
     (folder / "queries.json").write_text("[]")
+    (folder / "contexts.json").write_text("[]")
     parquet.write_table(_items(events_n, probability_n), folder / "items.parquet")
     for name in ("validation", "test"):
         parquet.write_table(_queries(draw), folder / f"{name}.parquet")
@@ -92,6 +94,7 @@ def _queries(draw: np.random.Generator) -> pa.Table:
             "history_event_types": [["view"] * len(history) for history, _ in rows],
             "history_times": [[moment] * len(history) for history, _ in rows],
             "query": pa.array([None] * len(rows), pa.string()),
+            "context": pa.array([None] * len(rows), pa.string()),
             "target_item_ids": [targets for _, targets in rows],
             "new_target_item_ids": [targets for _, targets in rows],
         }

@@ -11,6 +11,7 @@ import pytest
 from pipeline.core.errors import DataError
 from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
+from pipeline.model.context import encode_contexts
 from pipeline.model.features import Item, Query, encode_queries
 from pipeline.train.batch import Batch
 from pipeline.train.examples import Examples
@@ -24,6 +25,7 @@ PREPARED = Prepared(
     items_N=np.array([1, 2, 3, 4, 5, 6], np.int32),
     types_N=np.array([1, 1, 4, 1, 1, 2], np.uint8),
     times_N=np.array([0, 0, HOUR, HOUR + 600, 0, 60], np.int64),
+    contexts_N=np.full(6, -1, np.int32),
     offsets_S1=np.array([0, 4, 6], np.int64),
     targets_T=np.array([1, 2, 3, 5], np.int64),
     queries_T=np.full(4, -1, np.int32),
@@ -31,6 +33,7 @@ PREPARED = Prepared(
     exposed_X=np.array([7, 5, 6, 7], np.int32),
     exposed_offsets_T1=np.array([0, 1, 1, 4, 4]),
     queries=["red mug"],
+    contexts=[],
 )
 CONFIG = TowerConfig(items=7, history_length=3, text_length=4, text_buckets=50)
 SETTINGS = Train(batch_size=8, uniform_negatives=4, title_share=0, id_dropout=0, next_visit_share=0)
@@ -137,6 +140,31 @@ def test_an_event_told_from_an_earlier_visit_is_asked_for_when_its_visit_begins(
     batch = timed_batch(settings)
     # 3 and 4 are both asked for from 2, an hour (twelve digits) before 3.
     assert batch["now_pauses"][batch["rows"][:2], batch["columns"][:2]].tolist() == [13, 13]
+
+
+def test_a_context_is_that_of_the_targets_own_event_and_hidden_now_and_then() -> None:
+    # Items 1 to 6 were met: nowhere, in a, in b, nowhere, in b, in a.
+    contexts_N = np.array([-1, 0, 1, -1, 1, 0], np.int32)
+    prepared = replace(PREPARED, contexts_N=contexts_N, contexts=["in=a", "in=b"])
+    examples = Examples.build(prepared, replace(CONFIG, context_buckets=50), SETTINGS, TITLES)
+    a, b = (encode_contexts([f"in={where}"], 50)[0].tolist() for where in "ab")
+    told = {3: set(), 4: set(), 6: set()}
+    for epoch in range(60):
+        batch = examples.batch(np.arange(3), epoch, 0)
+        for target, said in zip(
+            batch["items"][batch["targets"]].tolist(), batch["query_context"].tolist(), strict=True
+        ):
+            told[target].add(tuple(said))
+    none = (0, 0, 0, 0)
+    assert told == {3: {tuple(b), none}, 4: {none}, 6: {tuple(a), none}}
+
+
+def test_a_log_without_contexts_learns_from_what_it_did() -> None:
+    bare = Examples.build(PREPARED, CONFIG, SETTINGS, TITLES).batch(np.arange(3), 0, 0)
+    placed = replace(PREPARED, contexts_N=np.zeros(6, np.int32), contexts=["in=a"])
+    other = Examples.build(placed, replace(CONFIG, context_buckets=50), SETTINGS, TITLES).batch(np.arange(3), 0, 0)
+    assert "query_context" not in bare
+    assert all(np.array_equal(other[name], values) for name, values in bare.items())
 
 
 def test_every_batch_is_full_and_the_last_wraps_around() -> None:

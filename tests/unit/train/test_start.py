@@ -18,6 +18,7 @@ PREPARED = Prepared(
     items_N=np.array([1, 2, 3, 1, 4, 5, 6], np.int32),
     types_N=np.ones(7, np.uint8),
     times_N=np.array([0, 0, 60, 120, 180, 0, 60], np.int64),
+    contexts_N=np.full(7, -1, np.int32),
     offsets_S1=np.array([0, 5, 7], np.int64),
     targets_T=np.arange(7),
     queries_T=np.full(7, -1, np.int32),
@@ -25,6 +26,7 @@ PREPARED = Prepared(
     exposed_X=np.zeros(0, np.int32),
     exposed_offsets_T1=np.zeros(8, np.int64),
     queries=[],
+    contexts=[],
 )
 ONCE = np.ones(7, np.float32)
 

@@ -34,7 +34,11 @@ def settings(settings: Settings) -> Settings:
 
 
 def night(
-    settings: Settings, day: int, learned_until: int | None = None, vector: list[float] | None = None
+    settings: Settings,
+    day: int,
+    learned_until: int | None = None,
+    vector: list[float] | None = None,
+    contexts: str = "[]",
 ) -> tuple[Run, Artifact]:
     """Begins the night of a day of December; training ends two days before it, its test begins a day before."""
     run = Run.open(settings.store.root.resolve(), f"night-{day}", "UTC", Days.parse(f"2011-12-{day:02}"))
@@ -42,6 +46,7 @@ def night(
 
     def fill(folder: Path) -> None:
         (folder / "split.json").write_text(json.dumps(split))
+        (folder / "contexts.json").write_text(contexts)
         vectors = pa.array([None, vector], pa.list_(pa.float64()))
         table = pa.table({"index": pa.array([1, 2], pa.int32()), "item_id": ["a", "b"], "vector": vectors})
         parquet.write_table(table, folder / "items.parquet")
@@ -141,6 +146,12 @@ def test_vectors_of_another_length_start_from_scratch(settings: Settings) -> Non
     promoted_night(settings, 8)
     found = find_start(settings, *night(settings, 9, vector=[0.5, 2.0]))
     assert found.reason == "the vectors' length is 2 and was 0 for the champion"
+
+
+def test_the_first_night_with_contexts_starts_from_scratch(settings: Settings) -> None:
+    promoted_night(settings, 8)
+    found = find_start(settings, *night(settings, 9, contexts='["country=France"]'))
+    assert found.reason == "the number of context buckets is 1024 and was 0 for the champion"
 
 
 def test_a_champion_that_learned_from_tonights_validation_is_no_start(settings: Settings) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.model.context import told
+
 
 def test_replacements_are_made_in_events_and_in_catalogue_files_alike(source, own_profile) -> None:
     sku = "{column: sku, replace: {'^SKU-0*(\\d+)$': 'item \\1'}}"
@@ -60,3 +62,34 @@ def test_a_category_is_found_in_the_tree_under_its_name_without_blanks_around_sl
     source.write("TV / Audio,Home", "Home,", name="tree.csv", header="name,above")
     source.write("2026-01-05T10:00:00Z,anna,v1,seen,lamp,,1.00,")
     assert [row["category"] for row in source.ingest().rows("catalogue")] == ["Home/TV / Audio"]
+
+
+CONTEXT = "  context: {country: land, device: {column: client, replace: {'^.*Phone.*$': phone}}}\n  event_type:"
+SEEN = "2026-01-05T10:0{}:00Z,anna,v1,seen,lamp{},,1.00,,{}"
+LINED = "when,who,visit,what,sku,words,cost,pieces,land,client"
+
+
+def test_a_context_names_what_is_there_in_the_profiles_order(source, own_profile) -> None:
+    own_profile("  event_type:", CONTEXT)
+    said = [(" United \t Kingdom ", "tv"), ("", "Windows Phone 8"), ("Bonaire; Saba", ""), ("", "  "), ("Ísland", "")]
+    source.write(*(SEEN.format(n, n, ",".join(pair)) for n, pair in enumerate(said)), header=LINED)
+    found = [row["context"] for row in source.ingest().rows("events")]
+    assert found == [
+        "country=United Kingdom; device=tv", "device=phone", "country=Bonaire, Saba", None, "country=Ísland"
+    ]  # fmt: skip
+    # A request says the same of the same values.
+    plain = ((country, "phone" if "Phone" in device else device) for country, device in said)
+    assert [told({"country": country, "device": device}) for country, device in plain] == found
+
+
+def test_a_profile_without_contexts_gives_none(source) -> None:
+    source.write("2026-01-05T10:00:00Z,anna,v1,seen,lamp,,1.00,")
+    assert [row["context"] for row in source.ingest().rows("events")] == [None]
+
+
+def test_an_event_told_twice_is_one_event_whatever_its_context(source, own_profile) -> None:
+    own_profile("  event_type:", CONTEXT)
+    source.write(SEEN.format(0, 0, "France,tv"), SEEN.format(0, 0, "Spain,tv"), header=LINED)
+    day = source.ingest()
+    assert [row["context"] for row in day.rows("events")] == ["country=France; device=tv"]
+    assert day.rules == {"near_duplicate": 1}

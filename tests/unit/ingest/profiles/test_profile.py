@@ -49,6 +49,22 @@ def test_an_unknown_profile_is_named_with_the_nearest_one() -> None:
             "  time: {zone: Europe/Londom}\n  event_type:",
             r"'Europe/Londom' is no time zone; did you mean Europe/London",
         ),
+        ("  event_type:", "  context: {Land: land}\n  event_type:", r"events\.context\.Land: .* should match pattern"),
+        (
+            "  event_type:",
+            "  context: {a: land, b: land, c: land, d: land, e: land}\n  event_type:",
+            r"events\.context: 5 things are named; at most 4 are read, so leave out what matters least",
+        ),
+        (
+            "  event_type:",
+            "  context: {a: who}\n  event_type:",
+            r"events\.context\.a takes the column who",
+        ),
+        (
+            "  event_type:",
+            "  context: {a: {colum: land}}\n  event_type:",
+            r"there is no field events\.context\.a\.colum; did you mean column\?",
+        ),
         ("closed_weekdays: [sunday]", "closed_days: [soon]", r"calendar\.closed_days\.0: 'soon' is not a day"),
         ("events:", "events: [", r"is not YAML"),
         (
