@@ -17,10 +17,11 @@ from pipeline.core.run import Run
 from pipeline.core.sections import Simulate
 from pipeline.core.settings import Settings
 from pipeline.ingest import step
-from pipeline.ingest.judging.canonical import catalogue_value, price_of
+from pipeline.ingest.judging.canonical import catalogue_value, context_of, price_of
 from pipeline.ingest.judging.times import moment, number_of
 from pipeline.ingest.people.pseudonyms import pseudonymiser
 from pipeline.ingest.profiles.profile import Column, Times
+from pipeline.model.context import told
 from pipeline.simulate.generate import simulate
 from pipeline.store.engine import Engine, open_engine
 from pipeline.store.erasures import Erasures
@@ -146,6 +147,24 @@ def test_a_text_is_the_same_price_and_category_everywhere(engines: dict[str, Eng
     path = catalogue_value(paths, "category", Column(column="path", separator=">"))
     found = engines[name].answer(paths.select("place", path=path).order_by("place"))
     assert dict(zip(CATEGORIES, found["path"].to_pylist(), strict=True)) == CATEGORIES
+
+
+CONTEXTS = {
+    " a  b ": "first=a b; last=a b",
+    "x; y": "first=x, y; last=x, y",
+    "Å\u00a0": "first=Å\u00a0; last=Å\u00a0",
+    " \x0b": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_context_is_told_alike_everywhere(engines: dict[str, Engine], name: str) -> None:
+    texts = table_of(engines[name], list(CONTEXTS)).rename(raw_said="text").mutate(raw_never=ibis.null("string"))
+    columns = {"first": Column(column="said"), "none": Column(column="never"), "last": Column(column="said")}
+    found = engines[name].answer(texts.select("place", context=context_of(texts, columns)).order_by("place"))
+    assert dict(zip(CONTEXTS, found["context"].to_pylist(), strict=True)) == CONTEXTS
+    assert [told({"first": text, "none": "", "last": text}) for text in CONTEXTS] == list(CONTEXTS.values())
 
 
 def ingested(engine: str, root: Path, days: str, *more: str) -> dict[str, dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import ibis
 import ibis.expr.types as ir
@@ -39,7 +40,7 @@ def canonical(raw: ir.Table, profile: Profile) -> ir.Table:
     read = raw.mutate(
         item_id=text_of(raw, columns.item_id),
         query=text_of(raw, columns.query),
-        context=_context(raw, profile),
+        context=context_of(raw, profile.events.context),
         event_type=_event_type(raw, profile),
         wall=wall,
         stated=stated,
@@ -69,12 +70,10 @@ def text_of(raw: ir.Table, column: Column | None) -> ir.StringValue:
     return raw[batches.text_name(column) if column.replace else f"raw_{column.column}"]
 
 
-def _context(raw: ir.Table, profile: Profile) -> ir.StringValue:
-    """Returns what the profile's `context` finds in a row, told as `model.context` tells it; a null is left out."""
-    pairs = [
-        ibis.literal(f"{name}=") + spaced(text_of(raw, column).replace(";", ","))
-        for name, column in profile.events.context.items()
-    ]
+def context_of(raw: ir.Table, columns: Mapping[str, Column]) -> ir.StringValue:
+    """Returns what a row says under each name, told as `model.context` tells it; a null is left out."""
+    named = {name: spaced(text_of(raw, column).replace(";", ",")) for name, column in columns.items()}
+    pairs = [ibis.literal(f"{name}=") + value for name, value in named.items()]
     return ibis.literal("; ").join(pairs).nullif("") if pairs else ibis.null("string")
 
 
