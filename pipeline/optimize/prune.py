@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow_model_optimization as tfmot
 
 from pipeline.model.keras import keras
-from pipeline.model.towers import layer_scope
+from pipeline.model.parts import layer_scope
 from pipeline.optimize.distil import Lessons, learn
 
 PRUNE_EVERY_STEPS = 4

@@ -15,7 +15,8 @@ from typing import Any
 import tensorflow_model_optimization as tfmot
 
 from pipeline.model.keras import keras, tf
-from pipeline.model.towers import dense_layers, layer_scope
+from pipeline.model.parts import layer_scope
+from pipeline.model.towers import dense_layers
 from pipeline.optimize.distil import Lessons, learn
 
 quantization = tfmot.quantization.keras

@@ -1,4 +1,4 @@
-"""`model.towers`: what they give, and that TF-MOT and LiteRT take them."""
+"""`model.towers` and `model.parts`: what they give, and that TF-MOT and LiteRT take them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,8 @@ import pytest
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Item, Query, encode_items, encode_queries
 from pipeline.model.keras import keras, tf
-from pipeline.model.towers import (
-    Attention,
-    TextPooling,
-    build_item_tower,
-    build_query_tower,
-    build_towers,
-    dense_layers,
-    layer_scope,
-)
+from pipeline.model.parts import Attention, TextPooling, layer_scope
+from pipeline.model.towers import build_item_tower, build_query_tower, build_towers, dense_layers
 
 CONFIG = TowerConfig(
     items=9, dim=8, hidden_units=16, history_length=4, text_length=6, text_buckets=64, price_edges=(2.0,)
