@@ -7,6 +7,8 @@ MOST_EXPOSED = 16
 """A target keeps so many items of those shown before it."""
 MOST_CONTEXT = 4
 """An event's context names so many things at most."""
+CONTEXT_LETTERS = 100
+"""So many letters of each count."""
 
 EVENT = {
     "event_id": "string",

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.core.schema import MOST_CONTEXT
+from pipeline.core.schema import CONTEXT_LETTERS, MOST_CONTEXT
 from pipeline.model.text import bucket
 
 BETWEEN = "; "
@@ -19,8 +19,9 @@ _SPACES = re.compile(r"[ \t\n\r\f\x0b]+")
 
 def told(pairs: Mapping[str, str]) -> str | None:
     """Returns names and values as one text, as `ingest` writes it: without what is empty; None if nothing is left."""
-    values = {name: _SPACES.sub(" ", value.replace(";", ",")).strip(" ") for name, value in pairs.items()}
-    return BETWEEN.join(f"{name}={value}" for name, value in values.items() if value) or None
+    spaced = {name: _SPACES.sub(" ", value.replace(";", ",")).strip(" ") for name, value in pairs.items()}
+    values = ((name, text[:CONTEXT_LETTERS].strip(" ")) for name, text in spaced.items())
+    return BETWEEN.join(f"{name}={value}" for name, value in values if value) or None
 
 
 def pairs_of(context: str | None) -> dict[str, str]:

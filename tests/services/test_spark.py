@@ -153,6 +153,7 @@ CONTEXTS = {
     " a  b ": "first=a b; last=a b",
     "x; y": "first=x, y; last=x, y",
     "Å\u00a0": "first=Å\u00a0; last=Å\u00a0",
+    "Åx" * 49 + "Å \u00e9" * 2: "first=" + "Åx" * 49 + "Å; last=" + "Åx" * 49 + "Å",
     " \x0b": None,
     "": None,
 }

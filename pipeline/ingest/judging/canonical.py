@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import ibis
 import ibis.expr.types as ir
 
-from pipeline.core.schema import CATALOGUE
+from pipeline.core.schema import CATALOGUE, CONTEXT_LETTERS
 from pipeline.ingest.judging.times import clock, moment_from, number_of, numbers_of
 from pipeline.ingest.profiles.profile import DESCRIBED, PEOPLE, Column, Profile
 from pipeline.ingest.reading import batches
@@ -72,8 +72,8 @@ def text_of(raw: ir.Table, column: Column | None) -> ir.StringValue:
 
 def context_of(raw: ir.Table, columns: Mapping[str, Column]) -> ir.StringValue:
     """Returns what a row says under each name, told as `model.context` tells it; a null is left out."""
-    named = {name: spaced(text_of(raw, column).replace(";", ",")) for name, column in columns.items()}
-    pairs = [ibis.literal(f"{name}=") + value for name, value in named.items()]
+    texts = {name: spaced(text_of(raw, column).replace(";", ",")) for name, column in columns.items()}
+    pairs = [ibis.literal(f"{name}=") + text.left(CONTEXT_LETTERS).strip() for name, text in texts.items()]
     return ibis.literal("; ").join(pairs).nullif("") if pairs else ibis.null("string")
 
 

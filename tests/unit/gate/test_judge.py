@@ -45,10 +45,6 @@ def _row(user: int, kind: str, history: list[str]) -> dict[str, Any]:
     return {"user": f"u{user}", "kind": kind, "query": None, "context": "device=tv", **events, **times}
 
 
-def test_the_server_is_asked_where_the_query_was_asked() -> None:
-    assert synthetic_test(1).requests(5, 1)[0]["request"]["context"] == {"device": "tv"}
-
-
 def judged(test: TestSet, settings: Settings, **values: np.ndarray) -> list[Finding]:
     measured = Measured()
     baselines = {name: np.full(len(test), 0.1) for name in BASELINES} | {"popularity": np.zeros(len(test))}
@@ -313,3 +309,7 @@ def test_one_failure_fails_one_doubt_asks_and_nothing_judged_is_never_a_pass(ver
 def test_every_gate_has_a_limit_where_its_comparison_needs_one():
     for gate in GATES:
         assert (gate.limit is not None) == (gate.comparison in ("at_most", "non_inferior", "not_harmed")), gate.name
+
+
+def test_the_server_is_asked_where_the_query_was_asked() -> None:
+    assert synthetic_test(1).requests(5, 1)[0]["request"]["context"] == {"device": "tv"}
