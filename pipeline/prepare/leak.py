@@ -126,11 +126,11 @@ def _assert_queries(name: str, queries: Sequence[EvaluationQuery], log: Log, sta
     _refuse(outside, lambda n: f"{name} query {n} is at {_moment(cut_us[n])}, outside its period")
     knows = newest_us >= cut_us
     _refuse(knows, lambda n: f"{name} query {n} holds history that is not before {_moment(cut_us[n])}")
+    beyond = (first_us < cut_us) | (first_us >= end_us)
+    _refuse(beyond, lambda n: f"{name} query {n} has a target outside of its period")
     asked_us = log.time_us[[query.asked for query in queries]]
     foreseen = (asked_us < cut_us) | (asked_us > first_us)
     _refuse(foreseen, lambda n: f"{name} query {n} has the context of an event of {_moment(asked_us[n])}, not its own")
-    beyond = (first_us < cut_us) | (first_us >= end_us)
-    _refuse(beyond, lambda n: f"{name} query {n} has a target outside of its period")
 
 
 def _steps(queries: Sequence[EvaluationQuery]) -> range:
