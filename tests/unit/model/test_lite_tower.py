@@ -14,7 +14,7 @@ from pipeline.model.lite_tower import LiteTower
 def _features(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     draw = np.random.default_rng(seed)
     shapes = {"history_items": (8, 51), "history_types": (8, 8), "history_pauses": (8, 33), "now_pause": (1, 33)}
-    shapes |= {"query_text": (12, 257)}
+    shapes |= {"query_text": (12, 257), "query_context": (4, 65)}
     return {name: draw.integers(0, top, (rows, width), dtype=np.int32) for name, (width, top) in shapes.items()}
 
 
