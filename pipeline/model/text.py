@@ -29,6 +29,11 @@ def bucket(token: str, buckets: int) -> int:
     return crc32(token.encode()) % buckets + 1
 
 
+def trimmed(ids_BW: np.ndarray) -> np.ndarray:
+    """Returns int32 [B, X], the columns up to the last that any text reaches, one at least."""
+    return ids_BW[:, : max(1, int((ids_BW > 0).any(axis=0).sum()))]
+
+
 def encode_texts(texts: Sequence[str | None], length: int, buckets: int) -> np.ndarray:
     """Returns int32 [B, length]: buckets from the left, 0 behind; a missing text is all zeros.
 

@@ -76,11 +76,13 @@ def build_towers(config: TowerConfig, dropout: float = 0.0, step: tf.Variable | 
     events_WS, now_WS = _events(None), _now(None)
     features_WSF = reading(vectors_WSD, *events_WS, now_WS, learning=True)
     history = keras.Model([vectors_WSD, *events_WS, now_WS], features_WSF, name="history")
-    features_BF, text_BT = keras.Input((2 * config.dim,), name="features"), _text(config, "query_text")
+    # What learns reads texts as long as the log's longest.
+    length = None if step is not None else config.text_length
+    features_BF, text_BT = keras.Input((2 * config.dim,), name="features"), _text(length, "query_text")
     context = _context(config)
     answer_BD = head(features_BF, words(text_BT, "query_words"), context, learning=True)
     asking = keras.Model([features_BF, text_BT, *context], answer_BD, name="head")
-    return Towers(_query_tower(config, words, reading, head), _item_tower(config, words), history, asking)
+    return Towers(_query_tower(config, words, reading, head), _item_tower(config, words, length), history, asking)
 
 
 def build_query_tower(config: TowerConfig) -> keras.Model:
@@ -90,12 +92,12 @@ def build_query_tower(config: TowerConfig) -> keras.Model:
 
 def build_item_tower(config: TowerConfig) -> keras.Model:
     """Returns the model from `features.encode_items` to float32 [B, D] of unit length."""
-    return _item_tower(config, _Words(config))
+    return _item_tower(config, _Words(config), config.text_length)
 
 
 def _query_tower(config: TowerConfig, words: _Words, reading: _History, head: _Head) -> keras.Model:
     events_BL, now_B1 = _events(config.history_length), _now(1)
-    text_BT = _text(config, "query_text")
+    text_BT = _text(config.text_length, "query_text")
     vectors_BLD = layers.Embedding(config.items + 1, config.dim, name="item_table")(events_BL[0])
     features_B1F = reading(vectors_BLD, *events_BL, now_B1, learning=False)
     features_BF = layers.Reshape((2 * config.dim,), name="query_features")(features_B1F)
@@ -104,11 +106,11 @@ def _query_tower(config: TowerConfig, words: _Words, reading: _History, head: _H
     return keras.Model([*events_BL, now_B1, text_BT, *context], answer_BD, name="query_tower")
 
 
-def _item_tower(config: TowerConfig, words: _Words) -> keras.Model:
+def _item_tower(config: TowerConfig, words: _Words, text_length: int | None) -> keras.Model:
     item_B = keras.Input((), dtype="int32", name="item")
     category_BC = keras.Input((config.category_levels,), dtype="int32", name="category")
     brand_B = keras.Input((), dtype="int32", name="brand")
-    title_BT = _text(config, "title")
+    title_BT = _text(text_length, "title")
     price_B, age_B = (keras.Input((), dtype="int32", name=name) for name in ("price_band", "age"))
     id_BD = layers.Embedding(config.items + 1, config.dim, name="item_id_table")(item_B)
     path = layers.Embedding(config.category_buckets + 1, config.content_dim, name="category_table")(category_BC)
@@ -138,8 +140,8 @@ def _now(length: int | None) -> Any:
     return keras.Input((length,), dtype="int32", name="now_pause")
 
 
-def _text(config: TowerConfig, name: str) -> Any:
-    return keras.Input((config.text_length,), dtype="int32", name=name)
+def _text(length: int | None, name: str) -> Any:
+    return keras.Input((length,), dtype="int32", name=name)
 
 
 def _context(config: TowerConfig) -> list[Any]:

@@ -1,7 +1,7 @@
 """Training examples by batched gather from the flat arrays: every draw is a function of seed, epoch and step.
 
 Shapes: B targets, b those of one replica, W windows of one replica, S events of a window, U items of one replica,
-M uniform negatives, H hard ones, E exposed, T targets, N events, L history length, X text length.
+M uniform negatives, H hard ones, E exposed, T targets, N events, L history length, X length of the longest text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.core.schema import EVENT_TYPES
 from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
 from pipeline.model.context import encode_contexts
-from pipeline.model.text import encode_texts
+from pipeline.model.text import encode_texts, trimmed
 from pipeline.train.batch import Batch, lay_out, padded
 from pipeline.train.negatives import Categories
 from pipeline.train.prepared import Prepared
@@ -118,7 +118,10 @@ class Examples:
         exposed_T2 = np.stack([offsets_T1[:-1], offsets_T1[1:]], 1)[told_T]
         weights_T = target_weights(prepared.types_N[places_T], prepared.times_N[places_T], settings)
         categories = Categories.of([item.category for item in prepared.items], prepared.probability_n1)
-        text_QX = encode_texts(prepared.queries, config.text_length, config.text_buckets)
+        text_QX = trimmed(encode_texts(prepared.queries, config.text_length, config.text_buckets))
+        title_n1X = trimmed(title_n1X)
+        width = max(text_QX.shape[1], title_n1X.shape[1])
+        title_n1X, text_QX = (np.pad(ids, ((0, 0), (0, width - ids.shape[1]))) for ids in (title_n1X, text_QX))
         contexts = prepared.contexts if config.context_buckets else []
         context_K1C = encode_contexts([*contexts, None], config.context_buckets)
         return cls(
@@ -223,7 +226,7 @@ class Examples:
         searched_B = query_B >= 0
         lucky_B = draw.random(len(chosen_B)) < self.settings.title_share
         titled_B = ~searched_B & lucky_B & self.title_n1X[self.prepared.items_N[self.places_T[chosen_B]]].any(axis=1)
-        text_BX = np.zeros((len(chosen_B), self.config.text_length), np.int32)
+        text_BX = np.zeros((len(chosen_B), self.text_QX.shape[1]), np.int32)
         text_BX[searched_B] = self.text_QX[query_B[searched_B]]
         titles = self.title_n1X[self.prepared.items_N[self.places_T[chosen_B[titled_B]]]]
         kept = draw.random(titles.shape) < draw.uniform(0.3, 1.0, (len(titles), 1))

@@ -17,6 +17,7 @@ from pipeline.core.sections import Train
 from pipeline.model.config import TowerConfig
 from pipeline.model.keras import keras, tf
 from pipeline.model.losses import Candidates, SampledSoftmax
+from pipeline.model.text import trimmed
 from pipeline.model.towers import build_towers
 from pipeline.train.batch import WINDOWED, Batch
 from pipeline.train.negatives import Categories
@@ -66,7 +67,8 @@ class Trainer:
             self.optimizer.build(self.weights)
             self.towers = build_towers(config)
             _assign(self.towers.trainable, [weight.numpy() for weight in self.weights])
-        self._content = {name: tf.constant(values) for name, values in item_inputs.items()}
+        content = {**item_inputs, "title": trimmed(item_inputs["title"])}
+        self._content = {name: tf.constant(values) for name, values in content.items()}
         self._softmax = SampledSoftmax(
             tf.constant(probability_n1, tf.float32),
             tf.constant(categories.share_n1, tf.float32),

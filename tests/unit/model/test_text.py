@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from pipeline.model.text import bucket, encode_texts, tokens
+import numpy as np
+
+from pipeline.model.text import bucket, encode_texts, tokens, trimmed
 
 
 def test_a_text_becomes_its_words_then_their_trigrams() -> None:
@@ -29,3 +31,8 @@ def test_a_bucket_is_the_checksum_of_the_token_and_never_zero() -> None:
 def test_texts_are_filled_from_the_left_and_lose_trigrams_first() -> None:
     encoded = encode_texts(["red mug", None, ""], 3, 1000)
     assert encoded.tolist() == [[bucket("red", 1000), bucket("mug", 1000), bucket("<re", 1000)], [0, 0, 0], [0, 0, 0]]
+
+
+def test_columns_no_text_reaches_are_trimmed_but_for_one() -> None:
+    assert trimmed(np.array([[7, 0, 0], [7, 8, 0]])).tolist() == [[7, 0], [7, 8]]
+    assert trimmed(np.zeros((2, 3), np.int32)).tolist() == [[0], [0]]

@@ -67,6 +67,14 @@ def test_a_search_tells_a_target_that_nothing_came_before() -> None:
     assert told(SETTINGS, replace(PREPARED, queries_T=np.array([0, -1, -1, -1], np.int32)))[2] == []
 
 
+def test_a_step_reads_texts_as_long_as_the_longest_of_titles_and_searches() -> None:
+    # Titles fill four places here, or one; "red" is one word and the trigrams <re and ed>.
+    searched = replace(PREPARED, queries_T=np.array([0, -1, -1, -1], np.int32), queries=["red"])
+    for titles, longest in ((TITLES, 4), (np.eye(8, 4, dtype=np.int32)[:, :1] * [1, 0, 0, 0], 3)):
+        examples = Examples.build(searched, CONFIG, SETTINGS, titles.astype(np.int32))
+        assert examples.batch(examples.order(0), 0, 0)["query_text"].shape == (8, longest)
+
+
 def test_a_log_whose_targets_nothing_tells_is_refused() -> None:
     at_once = replace(PREPARED, times_N=np.zeros(6, np.int64))
     with pytest.raises(DataError, match="None of the 4 training targets has an event before it"):
