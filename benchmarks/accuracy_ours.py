@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.accuracy_data import Asked
 from benchmarks.peers.search import ALL_ITEMS, NEW_ITEMS, Histories, Scores, Settings, Task, main
 from benchmarks.untracked import Untracked
 from pipeline.core import settings as settings_module
@@ -90,7 +91,7 @@ def scorer(artifact: Artifact, settings: PipelineSettings, out: Path) -> Scores:
     ids = [item.item_id for item in Prepared.load(artifact).items]
     index = {item_id: row for row, item_id in enumerate(ids, start=1)}
 
-    repeats = Repeats.load(out / REPEATS)
+    repeats, said = Repeats.load(out / REPEATS), _contexts(artifact, {item_id: row for row, item_id in enumerate(ids)})
 
     def scores(histories: Histories) -> np.ndarray:
         parts = [histories[begin : begin + QUERIES_PER_CALL] for begin in range(0, len(histories), QUERIES_PER_CALL)]
@@ -99,7 +100,14 @@ def scorer(artifact: Artifact, settings: PipelineSettings, out: Path) -> Scores:
     def _scores(part: Histories) -> np.ndarray:
         kinds, times = (np.split(values, part.offsets[1:-1]) for values in (part.types, part.times))
         asked = [
-            Query([ids[item] for item in items], [EVENT_TYPES[kind] for kind in types], None, moments, now)
+            Query(
+                [ids[item] for item in items],
+                [EVENT_TYPES[kind] for kind in types],
+                None,
+                moments,
+                now,
+                said.get((int(now), tuple(items.tolist()))),
+            )
             for items, types, moments, now in zip(part.rows, kinds, times, part.asked, strict=True)
         ]
         inputs = encode_queries(config, index, asked)
@@ -110,6 +118,15 @@ def scorer(artifact: Artifact, settings: PipelineSettings, out: Path) -> Scores:
         return scores_Qn
 
     return scores
+
+
+def _contexts(artifact: Artifact, row: Mapping[str, int]) -> dict[tuple[int, tuple[int, ...]], str]:
+    """Returns where and on what was asked, by second and history; what all models are handed holds none."""
+    asked = [each for part in ("validation", "test") for each in Asked.load(artifact, part).rows if each["context"]]
+    return {
+        (int(each["time"].timestamp()), tuple(row[i] for i in each["history_item_ids"] if i in row)): each["context"]
+        for each in asked
+    }
 
 
 if __name__ == "__main__":
