@@ -104,7 +104,7 @@ def scorer(artifact: Artifact, settings: PipelineSettings, out: Path) -> Scores:
                 [ids[item] for item in items],
                 [EVENT_TYPES[kind] for kind in types],
                 None,
-                moments,
+                moments.tolist(),
                 now,
                 said.get((int(now), tuple(items.tolist()))),
             )
