@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from implicit.bpr import BayesianPersonalizedRanking
+from implicit.recommender_base import ModelFitError
 from scipy import sparse
 
 from benchmarks.peers.matrices import counts
@@ -30,7 +31,11 @@ def fit(task: Task, settings: Settings) -> Iterator[tuple[Settings, Scores]]:
     )
     matrix = counts(task.training, task.items)
     for number in range(1, ROUNDS + 1):
-        model.fit(matrix, show_progress=False)
+        try:
+            model.fit(matrix, show_progress=False)
+        except ModelFitError:
+            # At some of the rates drawn the factors grow without bound.
+            return
         for last in LAST:
             for unit in (False, True):
                 further = {"iterations": number * ITERATIONS_A_ROUND, "last": last, "unit": unit}
