@@ -115,8 +115,7 @@ def scorer(artifact: Artifact, settings: PipelineSettings, out: Path) -> Scores:
         inputs = encode_queries(config, index, asked)
         scores_Qn = tower([inputs[spec.name] for spec in tower.inputs]).numpy() @ vectors_nD.T
         for scores_n, query in zip(scores_Qn, asked, strict=True):
-            rows_O, added_O = repeats.added(query, index)
-            scores_n[rows_O] += added_O
+            repeats.add_to(scores_n, query, index)
         return scores_Qn
 
     return scores

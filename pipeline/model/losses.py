@@ -98,7 +98,7 @@ class SampledSoftmax:
             summands.append(drawn(hard, tf.equal(hard.items, 0)))
         greatest = (tf.reduce_max(scores_BK, 1, keepdims=True) for scores_BK, _ in summands)
         high_B1 = tf.stop_gradient(reduce(tf.maximum, greatest))
-        # Weights beside exp, not logs within it: half the passes over the largest array there is.
+        # Weights beside exp, not logs within it: fewer passes over the largest array there is.
         whole_B = sum(tf.reduce_sum(tf.exp(scores_BK - high_B1) * weights, 1) for scores_BK, weights in summands)
         return tf.math.log(tf.maximum(whole_B, LEAST)) + (high_B1 - target_B1)[:, 0]
 

@@ -82,6 +82,11 @@ class Repeats:
         met = Met.by(query, index)
         return met.rows_O, self.numbers_B[met.bands_O3].sum(axis=1)
 
+    def add_to(self, scores_n: np.ndarray, query: Query, index: Mapping[str, int]) -> None:
+        """Changes the scores of all items, by item index - 1, in place."""
+        rows_O, added_O = self.added(query, index)
+        scores_n[rows_O] += added_O
+
     def save(self, path: Path) -> None:
         tables = np.split(self.numbers_B, len(KINDS))
         write_beside(path, json.dumps({kind: table.tolist() for kind, table in zip(KINDS, tables, strict=True)}))

@@ -24,7 +24,7 @@ from pipeline.train.examples import Examples, recency_weights
 from pipeline.train.export import ranker_of, save_towers
 from pipeline.train.fit import Fit
 from pipeline.train.half_life import aged
-from pipeline.train.prepared import CONTEXT_BUCKETS, Prepared
+from pipeline.train.prepared import Prepared, context_buckets
 from pipeline.train.repeating import fitted_repeats
 from pipeline.train.replicas import mirrored_strategy
 from pipeline.train.sizes import sized
@@ -99,7 +99,7 @@ def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
         history_length=settings.train.history_length,
         text_buckets=settings.train.text_buckets,
         price_edges=tuple(edges.tolist()),
-        context_buckets=CONTEXT_BUCKETS if prepared.contexts else 0,
+        context_buckets=context_buckets(prepared.contexts),
         vector_dim=max((len(item.vector) for item in prepared.items if item.vector is not None), default=0),
     )
 

@@ -5,6 +5,7 @@ Shapes: n items, N events, S sequences, T targets, X exposures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -105,9 +106,9 @@ def vector_dim(artifact: Artifact) -> int:
     return pc.max(pc.list_value_length(vectors)).as_py() or 0
 
 
-def context_buckets(artifact: Artifact) -> int:
+def context_buckets(contexts: Sequence[str]) -> int:
     """Returns how many hash buckets the log's contexts get; 0 where there are none."""
-    return CONTEXT_BUCKETS if artifact.json("contexts.json") else 0
+    return CONTEXT_BUCKETS if contexts else 0
 
 
 def _vectors(table: arrow.Table) -> list[np.ndarray | None]:

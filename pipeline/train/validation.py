@@ -79,8 +79,7 @@ class VectorRanker:
                 if exclude_seen:
                     scores_n[[self.index[i] - 1 for i in query.item_ids if i in self.index]] = -np.inf
                 else:
-                    rows_O, added_O = self.repeats.added(query, self.index)
-                    scores_n[rows_O] += added_O
+                    self.repeats.add_to(scores_n, query, self.index)
             answers += self._best(scores_Qn, k)
         return answers
 

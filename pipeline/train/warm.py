@@ -138,7 +138,10 @@ def _training_of(settings: Settings, run: Run, champion: Entry) -> Artifact | st
 def _made_with(settings: Settings, prepared: Artifact) -> dict[str, Any]:
     """Returns what two trainings must share for the weights of one to mean the same in the other."""
     train = {f"train.{name}": value for name, value in settings.keyed("train")["train"].items()}
-    inputs = {"the vectors' length": vector_dim(prepared), "the number of context buckets": context_buckets(prepared)}
+    inputs = {
+        "the vectors' length": vector_dim(prepared),
+        "the number of context buckets": context_buckets(prepared.json("contexts.json")),
+    }
     return {**train, **inputs, "code": code_digest(STAGE)}
 
 

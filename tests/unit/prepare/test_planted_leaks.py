@@ -18,6 +18,8 @@ from pipeline.core.errors import DataError
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings, load
 from pipeline.prepare import files, step
+from pipeline.prepare.log import Log
+from pipeline.prepare.queries import EvaluationQuery
 from pipeline.prepare.vocabulary import Vocabulary
 from pipeline.store.partitions import Partitions
 from tests.fixtures.ingested import at, event, open_run
@@ -38,7 +40,7 @@ def night(shop: Settings) -> Run:
     return load_window(shop)
 
 
-def refused(settings: Settings, run: Run, match: str) -> None:
+def assert_refused(settings: Settings, run: Run, match: str) -> None:
     """Holds that the step says that sentence and leaves nothing."""
     with pytest.raises(DataError, match=match) as caught:
         step.run(settings, run)
@@ -67,7 +69,9 @@ def test_an_event_of_another_day_smuggled_into_a_partition(shop: Settings, night
         return pa.concat_tables([table, pa.Table.from_pylist([row], schema=table.schema)])
 
     rewritten(night, DAY, smuggle)
-    refused(shop, night, rf"the partition of {DAY} holds an event of {found} UTC, outside its day from {DAY}T00:00:00")
+    assert_refused(
+        shop, night, rf"the partition of {DAY} holds an event of {found} UTC, outside its day from {DAY}T00:00:00"
+    )
 
 
 def test_a_partition_whose_clock_ran_ahead(shop: Settings, night: Run) -> None:
@@ -76,7 +80,9 @@ def test_a_partition_whose_clock_ran_ahead(shop: Settings, night: Run) -> None:
         return table.set_column(place, table.field(place), pc.add(table["event_time"], timedelta(hours=22)))
 
     rewritten(night, DAY, ahead)
-    refused(shop, night, rf"the partition of {DAY} holds an event of 2024-03-04T0\d:\d\d:00 UTC, outside its day")
+    assert_refused(
+        shop, night, rf"the partition of {DAY} holds an event of 2024-03-04T0\d:\d\d:00 UTC, outside its day"
+    )
 
 
 def test_a_partition_that_was_cut_at_the_midnights_of_another_zone(night: Run, shop: Settings) -> None:
@@ -84,7 +90,7 @@ def test_a_partition_that_was_cut_at_the_midnights_of_another_zone(night: Run, s
     # Midnight in Tokyo is 15:00 UTC of the day before, and the day ends at 15:00; the events are of 00:00 to 04:00.
     late = event("view", at(DAY, "15:00"), "item 1")
     rewritten(night, DAY, lambda table: pa.Table.from_pylist([*table.to_pylist(), late], schema=table.schema))
-    refused(elsewhere, night, rf"the partition of {DAY} holds an event of {DAY}T15:00:00 UTC, outside its day")
+    assert_refused(elsewhere, night, rf"the partition of {DAY} holds an event of {DAY}T15:00:00 UTC, outside its day")
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[Any], Any], room: Any = step) -> None:
@@ -101,7 +107,7 @@ def test_a_clock_shifted_between_cutting_and_building(shop: Settings, night: Run
         return honest(evidence, later_us, vocabulary, step.tally(evidence, later_us, 0), folder)
 
     monkeypatch.setattr(step, "build_training", late)
-    refused(
+    assert_refused(
         shop, night, r"training holds an event of 2024-03-05T0[0-2]:\d\d:\d\d, validation began 2024-03-05T00:00:00"
     )
 
@@ -112,7 +118,7 @@ def test_events_moved_back_into_training(shop: Settings, night: Run, monkeypatch
         return training
 
     planted(monkeypatch, "build_training", shifted)
-    refused(shop, night, "training holds an event of 2024-03-0[5-8]T.*, validation began 2024-03-05T00:00:00")
+    assert_refused(shop, night, "training holds an event of 2024-03-0[5-8]T.*, validation began 2024-03-05T00:00:00")
 
 
 def test_a_vocabulary_entry_of_an_item_only_the_test_knows(shop: Settings, night: Run, monkeypatch) -> None:
@@ -126,40 +132,43 @@ def test_a_vocabulary_entry_of_an_item_only_the_test_knows(shop: Settings, night
         return Vocabulary(names, np.append(made.codes, 0), np.append(made.previous, np.int32(0)), made.left)
 
     planted(monkeypatch, "grow", with_entry)
-    refused(shop, night, r"index \d+ of the vocabulary has neither an event in training nor a catalogue row")
+    assert_refused(shop, night, r"index \d+ of the vocabulary has neither an event in training nor a catalogue row")
 
 
 def test_popularity_counted_over_all_days(shop: Settings, night: Run, monkeypatch) -> None:
     planted(monkeypatch, "build_training", lambda made: replace(made, events=made.events + 1))
-    refused(shop, night, "the vocabulary counts events that are not in training")
+    assert_refused(shop, night, "the vocabulary counts events that are not in training")
+
+
+def planted_query(monkeypatch: pytest.MonkeyPatch, change: Callable[[EvaluationQuery, np.ndarray, Log], Any]) -> None:
+    """Changes the first query of the test, given the rows of whoever asks it."""
+    honest = step._draw
+
+    def drawn(evidence, split, wanted) -> Any:
+        queries, log = honest(evidence, split, wanted), evidence.log
+        first, *others = queries["test"]
+        rows = np.arange(*log.offsets[first.actor : first.actor + 2])
+        return {**queries, "test": [change(first, rows, log), *others]}
+
+    monkeypatch.setattr(step, "_draw", drawn)
 
 
 def test_a_query_that_carries_its_answer(shop: Settings, night: Run, monkeypatch) -> None:
-    honest = step._draw
+    def answered(query: EvaluationQuery, rows: np.ndarray, log: Log) -> EvaluationQuery:
+        after = rows[log.time_us[rows] >= query.time_us]
+        return replace(query, history=np.append(query.history, after[:1]))
 
-    def drawn(evidence, split, wanted) -> Any:
-        queries = honest(evidence, split, wanted)
-        first = queries["test"][0]
-        rows = np.arange(*evidence.log.offsets[first.actor : first.actor + 2])
-        after = rows[evidence.log.time_us[rows] >= first.time_us]
-        return {**queries, "test": [replace(first, history=np.append(first.history, after[:1])), *queries["test"][1:]]}
-
-    monkeypatch.setattr(step, "_draw", drawn)
-    refused(shop, night, "test query 0 holds history that is not before 2024-03-07")
+    planted_query(monkeypatch, answered)
+    assert_refused(shop, night, "test query 0 holds history that is not before 2024-03-07")
 
 
 def test_a_query_that_is_told_where_somebody_went_later(shop: Settings, night: Run, monkeypatch) -> None:
-    honest = step._draw
+    def foretold(query: EvaluationQuery, rows: np.ndarray, log: Log) -> EvaluationQuery:
+        after = rows[log.time_us[rows] > query.first_target_us]
+        return replace(query, asked=int(after[0]))
 
-    def drawn(evidence, split, wanted) -> Any:
-        queries = honest(evidence, split, wanted)
-        first = queries["test"][0]
-        rows = np.arange(*evidence.log.offsets[first.actor : first.actor + 2])
-        after = rows[evidence.log.time_us[rows] > first.first_target_us]
-        return {**queries, "test": [replace(first, asked=int(after[0])), *queries["test"][1:]]}
-
-    monkeypatch.setattr(step, "_draw", drawn)
-    refused(shop, night, "test query 0 has the context of an event of 2024-03-0[78]T.*, not its own")
+    planted_query(monkeypatch, foretold)
+    assert_refused(shop, night, "test query 0 has the context of an event of 2024-03-0[78]T.*, not its own")
 
 
 def test_a_context_that_only_the_test_knows(shop: Settings, night: Run, monkeypatch) -> None:
@@ -167,20 +176,22 @@ def test_a_context_that_only_the_test_knows(shop: Settings, night: Run, monkeypa
     seen = event("view", at(last, "05:00"), "item 1", context="country=of the test")
     rewritten(night, last, lambda table: pa.Table.from_pylist([*table.to_pylist(), seen], table.schema))
     planted(monkeypatch, "build_training", lambda made: replace(made, context_texts=["country=of the test"]))
-    refused(shop, night, "training holds the context 'country=of the test', which no event before validation had")
+    assert_refused(
+        shop, night, "training holds the context 'country=of the test', which no event before validation had"
+    )
 
 
 def test_a_catalogue_row_that_is_valid_only_later(shop: Settings, night: Run, monkeypatch) -> None:
     honest = files.describe_items
     later = timedelta(days=10)
     monkeypatch.setattr(files, "describe_items", lambda engine, days, start: honest(engine, days, start + later))
-    refused(shop, night, "an item's description is of 2024-03-.*, validation began 2024-03-05")
+    assert_refused(shop, night, "an item's description is of 2024-03-.*, validation began 2024-03-05")
 
 
 def test_an_honest_night_after_a_refused_one_is_handed_on(shop: Settings, night: Run, monkeypatch) -> None:
     with monkeypatch.context() as planting:
         planted(planting, "build_training", lambda made: replace(made, events=made.events + 1))
-        refused(shop, night, "the vocabulary counts")
+        assert_refused(shop, night, "the vocabulary counts")
     assert step.run(shop, night).counts["items"] == 27
     assert len(parquet.read_table(night.artifact("prepare").file("items.parquet"))) == 27
 
