@@ -68,6 +68,7 @@ def main() -> None:
     asked = _arguments()
     rows: list[dict[str, Any]] = []
     claims: list[Claim] = []
+    tables: list[str] = []
     for data in _data_sets(asked):
         folder = asked.into / data.name
         write_for_models(data, folder)
@@ -79,8 +80,10 @@ def main() -> None:
             users, results = judged(data, sense, made)
             rows += ranked_rows(data.name, sense, users, results)
             claims += claims_of(data.name, sense, users, results)
-            print(table(rows, data.name, sense), flush=True)
-    publish("accuracy", claims, ("tensorflow", "numpy"), {"minutes": asked.minutes, "pins": _pins(), "table": rows})
+            tables.append(table(rows, data.name, sense))
+            print(tables[-1], flush=True)
+    details = {"minutes": asked.minutes, "pins": _pins(), "tables": tables, "rows": rows}
+    publish("accuracy", claims, ("tensorflow", "numpy"), details)
 
 
 def _arguments() -> argparse.Namespace:

@@ -50,6 +50,7 @@ def benchmarks_page() -> str:
         host, versions = result["host"], ", ".join(f"{name} {said}" for name, said in result["versions"].items())
         about = importlib.import_module(f"benchmarks.{path.stem}").__doc__.split("\n\n")
         lines += [f"## {path.stem}", "", about[0], "", "```", result["command"], "```", ""]
+        lines += [f"{each.strip()}\n" for each in result.get("details", {}).get("tables", [])]
         lines += [claims.table([claims.Claim(**claim) for claim in result["claims"]]), ""]
         lines += [line for part in about[1:] if not part.startswith("    ") for line in (part.strip(), "")]
         lines += [f"{host['cores']} cores of {host['cpu']}, {host['memory_mb']:,} MB; {versions}.", ""]
