@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.core.artifacts import MANIFEST, seal, verify_folder
 from pipeline.core.errors import CorruptArtifactError, MissingInputError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 QUERY_TOWER = "query_tower.tflite"
 ITEM_TOWER = "item_tower.tflite"
@@ -22,9 +22,10 @@ INDEX = "item_index.faiss"
 ITEMS = "items.json"
 TOWERS = "towers.json"
 REPEATS = "repeats.json"
+LEXICAL = "lexical.json"
 GOLDEN = "golden.json"
 WARMUP = "warmup.json"
-FILES = (QUERY_TOWER, ITEM_TOWER, INDEX, ITEMS, TOWERS, REPEATS, GOLDEN, WARMUP)
+FILES = (QUERY_TOWER, ITEM_TOWER, INDEX, ITEMS, TOWERS, REPEATS, LEXICAL, GOLDEN, WARMUP)
 FACTS = ("recipe", "data_end", "keys", "index")
 
 

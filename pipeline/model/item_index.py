@@ -1,6 +1,6 @@
 """The item index: exact inner product over every item, whole or scalar-quantized to a byte a number.
 
-Shapes: n items, D dim, Q queries, K answers. Row i of the index is the item with tower index i + 1.
+Shapes: n items, D dim, Q queries, K answers, R rows. Row i of the index is the item with tower index i + 1.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class ItemIndex:
     def __len__(self) -> int:
         return self._index.ntotal
 
-    def vector(self, row: int) -> np.ndarray:
-        """Returns float32 [D], as stored."""
-        return self._index.reconstruct(row)
+    def vectors(self, rows_R: np.ndarray) -> np.ndarray:
+        """Returns float32 [R, D], as stored."""
+        return self._index.reconstruct_batch(np.ascontiguousarray(rows_R, dtype=np.int64))
 
     def search(self, queries_QD: np.ndarray, k: int, only: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Finds the best rows of each query.

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.core.errors import CorruptArtifactError, DataError
-from pipeline.model.bundle import INDEX, ITEMS, QUERY_TOWER, REPEATS, TOWERS, Bundle, open_bundle
+from pipeline.model.bundle import INDEX, ITEMS, LEXICAL, QUERY_TOWER, REPEATS, TOWERS, Bundle, open_bundle
 from pipeline.model.catalogue import Catalogue
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Query, encode_queries
 from pipeline.model.item_index import ItemIndex
+from pipeline.model.lexical import CANDIDATES, Lexical, greatest
 from pipeline.model.lite_tower import MAX_BATCH, LiteTower
 from pipeline.model.repeats import Repeats
 
@@ -33,8 +34,8 @@ class Scored(NamedTuple):
     """One answered item.
 
     Attributes:
-        score: dot product of unit vectors, in [-1, 1], and what `repeats` adds where the item was met; in a fallback
-            the item's share of training events.
+        score: dot product of unit vectors, in [-1, 1], and what `repeats` adds where the item was met, or `lexical`
+            where its title holds what was typed; in a fallback the item's share of training events.
     """
 
     item_id: str
@@ -63,6 +64,7 @@ class Retriever:
         self.tower = LiteTower(folder / QUERY_TOWER)
         self.index = ItemIndex.load(folder / INDEX)
         self.repeats = Repeats.load(folder / REPEATS)
+        self.lexical = Lexical.load(folder / LEXICAL, self.catalogue.columns["title"])
         sizes = {len(self.catalogue), len(self.index), self.config.items}
         lengths = {self.tower.dim, self.index.dim, self.config.dim}
         if len(sizes) > 1 or len(lengths) > 1:
@@ -94,8 +96,11 @@ class Retriever:
         fallback = _fallback(query, features, 0)
         if fallback:
             return Answer(self._scored(self.catalogue.popular(k, seen, only)), fallback)
-        added = {} if exclude_seen else self._added(query, only)
-        return Answer(self._scored(self._nearest(self.tower(features), k, seen, only, added)), None)
+        vector_1D = self.tower(features)
+        # Asking for as many more as may be dropped keeps k answers and is cheaper than a selector over the index.
+        scores_1K, rows_1K = self.index.search(vector_1D, self._depth(query, k, seen, exclude_seen), only)
+        added = self._added(query, exclude_seen, only, rows_1K[0])
+        return Answer(self._scored(self._best(vector_1D[0], (scores_1K[0], rows_1K[0]), k, seen, added)), None)
 
     def similar(self, item_id: str, k: int) -> Answer:
         """Answers the items whose vectors lie nearest to an item's, itself left out.
@@ -107,8 +112,9 @@ class Retriever:
             raise UnknownItemError(
                 f"The item {item_id!r} is not among the {len(self.catalogue):,} items of this bundle."
             )
-        vector_1D = self.index.vector(index - 1)[None]
-        return Answer(self._scored(self._nearest(vector_1D, k, {index - 1}, None, {})), None)
+        vector_1D = self.index.vectors(np.array([index - 1]))
+        scores_1K, rows_1K = self.index.search(vector_1D, k + 1)
+        return Answer(self._scored(self._best(vector_1D[0], (scores_1K[0], rows_1K[0]), k, {index - 1}, {})), None)
 
     def rank(self, queries: Sequence[Query], k: int, exclude_seen: bool = True) -> list[list[str]]:
         """Answers many queries as `recommend` would, in batches.
@@ -121,29 +127,45 @@ class Retriever:
     def _rank_chunk(self, queries: Sequence[Query], k: int, exclude_seen: bool) -> Iterable[list[str]]:
         ids = self.catalogue.ids
         seen_Q = [self.catalogue.rows_of(query.item_ids) if exclude_seen else set() for query in queries]
-        added_Q = [{} if exclude_seen else self._added(query, None) for query in queries]
         features = encode_queries(self.config, self.catalogue.tower_index, queries)
         vectors_QD = self.tower(features)
-        scores_QK, rows_QK = self.index.search(vectors_QD, k + max(map(len, (*seen_Q, *added_Q))))
-        for at, (query, seen, added) in enumerate(zip(queries, seen_Q, added_Q, strict=True)):
+        depths = [self._depth(query, k, seen, exclude_seen) for query, seen in zip(queries, seen_Q, strict=True)]
+        scores_QK, rows_QK = self.index.search(vectors_QD, max(depths))
+        for at, (query, seen, depth) in enumerate(zip(queries, seen_Q, depths, strict=True)):
             if _fallback(query, features, at):
                 _, rows = self.catalogue.popular(k, seen, None)
             else:
-                _, rows = self._best(vectors_QD[at], (scores_QK[at], rows_QK[at]), k, seen, added)
+                scores_K, rows_K = scores_QK[at, :depth], rows_QK[at, :depth]
+                added = self._added(query, exclude_seen, None, rows_K)
+                _, rows = self._best(vectors_QD[at], (scores_K, rows_K), k, seen, added)
             yield [ids[row] for row in rows]
 
-    def _added(self, query: Query, only: np.ndarray | None) -> dict[int, float]:
-        """Returns what is added to the score of each row that was met and may be answered."""
-        rows_O, added_O = self.repeats.added(query, self.catalogue.tower_index)
-        allowed_O = np.ones(len(rows_O), bool) if only is None else np.isin(rows_O, only)
-        return dict(zip(rows_O[allowed_O].tolist(), added_O[allowed_O].tolist(), strict=True))
+    def _depth(self, query: Query, k: int, without: set[int], exclude_seen: bool) -> int:
+        """Returns how many items the index is asked for, so that k are left of them whatever is dropped or added."""
+        if query.text:
+            return max(k, CANDIDATES) + len(without)
+        return k + len(without) + (0 if exclude_seen else len(self.catalogue.rows_of(query.item_ids)))
 
-    def _nearest(
-        self, vector_1D: np.ndarray, k: int, without: set[int], only: np.ndarray | None, added: Mapping[int, float]
-    ) -> tuple[list[float], list[int]]:
-        # Asking for as many more as may be dropped keeps k answers and is cheaper than a selector over the index.
-        scores_1K, rows_1K = self.index.search(vector_1D, k + len(without) + len(added), only)
-        return self._best(vector_1D[0], (scores_1K[0], rows_1K[0]), k, without, added)
+    def _added(
+        self, query: Query, exclude_seen: bool, only: np.ndarray | None, found_K: np.ndarray
+    ) -> dict[int, float]:
+        """Returns what is added to the scores of rows that may be answered.
+
+        Args: found_K: rows the index found; those that match best by words come on top.
+        """
+        if query.text:
+            rows, added = self.lexical.added(query.text)
+        elif exclude_seen:
+            return {}
+        else:
+            rows, added = self.repeats.added(query, self.catalogue.tower_index)
+        if only is not None:
+            allowed = np.isin(rows, only)
+            rows, added = rows[allowed], added[allowed]
+        if query.text:
+            kept = np.union1d(greatest(added), np.flatnonzero(np.isin(rows, found_K)))
+            rows, added = rows[kept], added[kept]
+        return dict(zip(rows.tolist(), added.tolist(), strict=True))
 
     def _best(
         self,
@@ -156,8 +178,10 @@ class Retriever:
         """Returns scores and rows of the k best of those found and those that something is added to."""
         pairs = zip(found[0].tolist(), found[1].tolist(), strict=True)
         kept = [(score, row) for score, row in pairs if row not in without and row not in added]
-        if added:
-            kept += [(float(self.index.vector(row) @ vector_D) + more, row) for row, more in added.items()]
+        allowed = {row: more for row, more in added.items() if row not in without}
+        if allowed:
+            likeness = self.index.vectors(np.fromiter(allowed, np.int64)) @ vector_D
+            kept += [(like + more, row) for like, (row, more) in zip(likeness.tolist(), allowed.items(), strict=True)]
             kept.sort(key=lambda pair: -pair[0])
         return [score for score, _ in kept[:k]], [row for _, row in kept[:k]]
 

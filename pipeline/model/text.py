@@ -13,11 +13,16 @@ GRAM = 3
 _WORD = re.compile(r"\w+")
 
 
+def words(text: str) -> list[str]:
+    """Returns a text's words in order, in one case and one form of every letter."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
 def tokens(text: str) -> list[str]:
     """Returns a text's words, then the character trigrams of each (`<` and `>` mark its ends), without repeats."""
-    words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    grams = (gram for word in words for gram in _grams(f"<{word}>"))
-    return list(dict.fromkeys([*words, *grams]))
+    found = words(text)
+    grams = (gram for word in found for gram in _grams(f"<{word}>"))
+    return list(dict.fromkeys([*found, *grams]))
 
 
 def _grams(word: str) -> Iterable[str]:

@@ -63,6 +63,7 @@ def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) 
         item_tower=_item_tower(inputs, recipe.weights),
         item_vectors=vectors,
         repeats=inputs.repeats,
+        lexical=inputs.lexical,
         index_kind=recipe.index,
         requests=judged.requests(k, inputs.catalogue.top_categories()),
         probes=_probes(inputs),

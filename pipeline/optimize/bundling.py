@@ -17,6 +17,7 @@ from pipeline.model.catalogue import Catalogue
 from pipeline.model.config import TowerConfig
 from pipeline.model.goldens import check_goldens, with_answers
 from pipeline.model.item_index import ItemIndex
+from pipeline.model.lexical import Lexical
 from pipeline.model.repeats import Repeats
 from pipeline.model.retriever import Retriever
 
@@ -29,7 +30,7 @@ class Contents:
 
     Attributes:
         item_vectors: float32 [n, dim], row = item's place in the catalogue.
-        repeats: what is added to the scores of items that were met.
+        repeats, lexical: what is added to scores.
         index_kind: one of `item_index.KINDS`.
         requests: the golden requests, `{"path", "request"}`.
         probes: float32 [Q, dim], query vectors the index is held against exact search with.
@@ -42,6 +43,7 @@ class Contents:
     item_tower: bytes
     item_vectors: np.ndarray
     repeats: Repeats
+    lexical: Lexical
     index_kind: str
     requests: Sequence[Mapping[str, Any]]
     probes: np.ndarray
@@ -57,6 +59,7 @@ def make_bundle(folder: Path, contents: Contents, k: int) -> Bundle:
     contents.config.save(folder / names.TOWERS)
     contents.catalogue.save(folder / names.ITEMS)
     contents.repeats.save(folder / names.REPEATS)
+    contents.lexical.save(folder / names.LEXICAL)
     (folder / names.QUERY_TOWER).write_bytes(contents.query_tower)
     (folder / names.ITEM_TOWER).write_bytes(contents.item_tower)
     index = ItemIndex.build(contents.item_vectors, contents.index_kind)

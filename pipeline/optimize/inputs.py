@@ -14,11 +14,12 @@ import pyarrow.parquet as parquet
 
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import CorruptArtifactError, DataError
-from pipeline.model.bundle import REPEATS
+from pipeline.model.bundle import LEXICAL, REPEATS
 from pipeline.model.catalogue import COLUMNS, Catalogue
 from pipeline.model.config import TowerConfig
 from pipeline.model.context import encode_contexts
 from pipeline.model.features import sequence_pauses
+from pipeline.model.lexical import Lexical
 from pipeline.model.repeats import Repeats
 from pipeline.model.text import encode_texts
 from pipeline.optimize.judged import Judged
@@ -44,6 +45,10 @@ class Inputs:
     @cached_property
     def repeats(self) -> Repeats:
         return Repeats.load(self.trained.file(REPEATS))
+
+    @cached_property
+    def lexical(self) -> Lexical:
+        return Lexical.load(self.trained.file(LEXICAL), self.catalogue.columns["title"])
 
     @cached_property
     def judged(self) -> Judged:

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.core.artifacts import Artifact
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
-from pipeline.model.bundle import REPEATS
+from pipeline.model.bundle import LEXICAL, REPEATS
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Item, encode_items
 from pipeline.train.checkpoint import Checkpoints, Position
@@ -24,6 +24,7 @@ from pipeline.train.examples import Examples, recency_weights
 from pipeline.train.export import ranker_of, save_towers
 from pipeline.train.fit import Fit
 from pipeline.train.half_life import aged
+from pipeline.train.matching import fitted_lexical
 from pipeline.train.prepared import Prepared, context_buckets
 from pipeline.train.repeating import fitted_repeats
 from pipeline.train.replicas import mirrored_strategy
@@ -64,7 +65,8 @@ def learn(
 
     def answering() -> VectorRanker:
         ranker = ranker_of(trainer, prepared)
-        return ranker.repeating(fitted_repeats(ranker, validation, settings.train.temperature))
+        repeats = fitted_repeats(ranker, validation, settings.train.temperature)
+        return ranker.adding(repeats, fitted_lexical(ranker, validation, prepared.postings))
 
     def judge() -> float:
         return validation.judged_recall(answering())
@@ -80,6 +82,7 @@ def learn(
     report = evaluate(artifact, validation, ranker, position, counts, out, tracked)
     save_towers(out, trainer, prepared)
     ranker.repeats.save(out / REPEATS)
+    ranker.lexical.save(out / LEXICAL)
     if settings.train.tensorboard:
         shutil.copytree(checkpoints.folder / BOARD, out / BOARD)
     return replace(report, sentence=f"{report.sentence} {start.sentence}")

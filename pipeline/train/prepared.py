@@ -17,6 +17,7 @@ import pyarrow.parquet as parquet
 from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import DataError
 from pipeline.model.features import Item, sequence_pauses
+from pipeline.model.lexical import Postings
 
 LEAST_ITEMS, LEAST_TARGETS = 2, 8
 CONTEXT_BUCKETS = 1024
@@ -80,6 +81,11 @@ class Prepared:
         """Returns bool [n + 1], which items have any content but their id."""
         content = ((item.category, item.brand, item.title, item.price, item.vector) for item in self.items)
         return np.array([False, *(any(field is not None for field in fields) for fields in content)])
+
+    @cached_property
+    def postings(self) -> Postings:
+        """Which words stand in which titles."""
+        return Postings.of([item.title for item in self.items])
 
     def _check(self, artifact: Artifact) -> None:
         if len(self.items) < LEAST_ITEMS or len(self.targets_T) < LEAST_TARGETS:

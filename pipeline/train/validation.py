@@ -16,6 +16,7 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.errors import DataError
 from pipeline.model.features import Query
 from pipeline.model.judged import wants_new_items
+from pipeline.model.lexical import Lexical
 from pipeline.model.metrics import METRICS, coverage_at_k, found_at_k, popularity_at_k, recall_at_k
 from pipeline.model.repeats import Repeats
 from pipeline.model.slices import Catalogued, Targets
@@ -39,13 +40,14 @@ class Ranker(Protocol):
 
 
 class VectorRanker:
-    """Exact retrieval: the greatest dot products over the whole catalogue, `model.repeats` added.
+    """Exact retrieval: the greatest scores over the whole catalogue, dot products and what is added to them.
 
     Args:
         item_ids: by item index - 1.
         vectors_nD: float32, by item index - 1.
         encode: queries to float32 [Q, D].
         repeats: what is added for items that were met.
+        lexical: what is added for words that stand in titles.
     Attributes:
         index: item id to item index.
     """
@@ -56,14 +58,15 @@ class VectorRanker:
         vectors_nD: np.ndarray,
         encode: Callable[[Sequence[Query]], np.ndarray],
         repeats: Repeats | None = None,
+        lexical: Lexical | None = None,
     ) -> None:
         self.item_ids, self._vectors_nD, self._encode = np.asarray(item_ids, dtype=object), vectors_nD, encode
         self.index = {item_id: row for row, item_id in enumerate(item_ids, start=1)}
-        self.repeats = repeats or Repeats.none()
+        self.repeats, self.lexical = repeats or Repeats.none(), lexical
 
-    def repeating(self, repeats: Repeats) -> VectorRanker:
-        """Returns the same with other repeats."""
-        return VectorRanker(self.item_ids, self._vectors_nD, self._encode, repeats)
+    def adding(self, repeats: Repeats, lexical: Lexical | None = None) -> VectorRanker:
+        """Returns the same with other additions."""
+        return VectorRanker(self.item_ids, self._vectors_nD, self._encode, repeats, lexical)
 
     def scores(self, queries: Sequence[Query]) -> np.ndarray:
         """Returns float32 [Q, n], the dot products alone."""
@@ -76,6 +79,9 @@ class VectorRanker:
             block = queries[begin : begin + QUERIES_PER_BLOCK]
             scores_Qn = self.scores(block)
             for scores_n, query in zip(scores_Qn, block, strict=True):
+                if self.lexical:
+                    rows_M, added_M = self.lexical.added(query.text)
+                    scores_n[rows_M] += added_M
                 if exclude_seen:
                     scores_n[[self.index[i] - 1 for i in query.item_ids if i in self.index]] = -np.inf
                 else:

@@ -100,10 +100,10 @@ def test_an_added_and_a_missing_file_are_refused(tmp_path: Path) -> None:
         open_bundle(tmp_path / "missing")
 
 
-@pytest.mark.parametrize("version", [1, 3, "2", None])
+@pytest.mark.parametrize("version", [2, 4, "3", None])
 def test_an_unknown_format_version_is_refused_with_both_versions(tmp_path: Path, version: object) -> None:
     seal(_filled(tmp_path / "a"), {"format_version": version, **FACTS})
-    with pytest.raises(CorruptArtifactError, match=f"format version {version!r} and this program reads 2"):
+    with pytest.raises(CorruptArtifactError, match=f"format version {version!r} and this program reads 3"):
         open_bundle(tmp_path / "a")
 
 

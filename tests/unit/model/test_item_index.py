@@ -46,7 +46,7 @@ def test_a_byte_a_number_is_a_quarter_of_the_size_and_keeps_its_vectors(tmp_path
     sizes = {kind: (tmp_path / kind).stat().st_size for kind in KINDS}
     assert sizes["flat_float32"] / sizes["flat_int8"] > 3.9
     # A step of the grid is (max - min) / 255, about 7.5 / 255 = 0.03 for normal numbers; rounding errs by half of it.
-    assert np.abs(built["flat_int8"].vector(7) - vectors[7]).max() < 0.03
+    assert np.abs(built["flat_int8"].vectors(np.array([7]))[0] - vectors[7]).max() < 0.03
 
 
 def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:

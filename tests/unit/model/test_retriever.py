@@ -33,7 +33,7 @@ def _ids(answer) -> list[str]:
 
 def test_answers_are_the_items_of_greatest_product_with_the_query_vector(retriever: Retriever) -> None:
     features = encode_queries(retriever.config, retriever.catalogue.tower_index, [HISTORY])
-    items = np.stack([retriever.index.vector(row) for row in range(50)])
+    items = retriever.index.vectors(np.arange(50))
     products = items @ retriever.tower(features)[0]
     expected = [retriever.catalogue.ids[row] for row in np.argsort(-products)]
     answer = retriever.recommend(HISTORY, 50, exclude_seen=False)
@@ -68,6 +68,18 @@ def test_what_is_met_again_is_added_to_items_of_the_history_alone(tmp_path: Path
     everything = _ids(retriever.recommend(asked, 50, exclude_seen=False))
     assert [found for found in everything if found not in query.item_ids] == _ids(retriever.recommend(asked, 50))
     assert item_id(9) != everything[-1] or item_id(3) != everything[0]
+
+
+def test_a_title_typed_as_it_stands_is_found_first_whatever_vectors_say(tmp_path: Path) -> None:
+    retriever = Retriever.load(make_bundle(tmp_path / "bundle", items=1000, weights="float32", matching=1.0))
+    titles = [f"Thing {n} of shelf {n % 7}" for n in (5, 77, 500)]
+    texts = [Query([], [], title) for title in titles]
+    assert [ranked[0] for ranked in retriever.rank(texts, 3, exclude_seen=False)] == [item_id(n) for n in (5, 77, 500)]
+    known = Query([item_id(77), item_id(8)], ["view"] * 2, titles[1])
+    assert _ids(retriever.recommend(known, 5, exclude_seen=False))[0] == item_id(77)
+    assert item_id(77) not in _ids(retriever.recommend(known, 5))
+    found = _ids(retriever.recommend(texts[1], 5, category=CATEGORIES[2]))
+    assert item_id(77) not in found and len(found) == 5
 
 
 def test_a_category_filter_answers_only_that_branch_in_the_same_order(retriever: Retriever) -> None:
@@ -119,7 +131,7 @@ def test_a_text_beside_unknown_items_is_no_fallback(retriever: Retriever) -> Non
 
 
 def test_similar_items_are_nearest_by_item_vectors_without_the_item(retriever: Retriever) -> None:
-    items = np.stack([retriever.index.vector(row) for row in range(50)])
+    items = retriever.index.vectors(np.arange(50))
     order = [row for row in np.argsort(-(items @ items[6])) if row != 6]
     assert _ids(retriever.similar(item_id(7), 5)) == [retriever.catalogue.ids[row] for row in order[:5]]
 

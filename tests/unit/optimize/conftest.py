@@ -91,6 +91,7 @@ def _query(number: int, draw: np.random.Generator) -> dict:
 def write_trained(folder: Path) -> None:
     from pipeline.model.config import TowerConfig
     from pipeline.model.keras import keras
+    from pipeline.model.lexical import Lexical, Postings
     from pipeline.model.repeats import Repeats
     from pipeline.model.towers import build_towers
 
@@ -124,6 +125,7 @@ def write_trained(folder: Path) -> None:
     item_tower.save_weights(str(folder / "item_tower.weights.h5"))
     np.save(folder / "item_vectors.npy", vectors)
     Repeats.none().save(folder / "repeats.json")
+    Lexical(Postings.of([])).save(folder / "lexical.json")
 
 
 @pytest.fixture(scope="session")

@@ -35,15 +35,15 @@ def test_items_met_often_come_back_and_items_met_once_do_not() -> None:
     repeats = fitted_repeats(alike(), asked([query] * 200, [["a"], ["c"]] * 100), TEMPERATURE)
     rows_O, added_O = repeats.added(query, alike().index)
     assert rows_O.tolist() == [0, 1] and added_O[0] > 0 > added_O[1]
-    best, *others, last = alike().repeating(repeats).rank([query], 4, exclude_seen=False)[0]
+    best, *others, last = alike().adding(repeats).rank([query], 4, exclude_seen=False)[0]
     assert (best, set(others), last) == ("a", {"c", "d"}, "b")
-    assert set(alike().repeating(repeats).rank([query], 4, exclude_seen=True)[0]) == {"c", "d"}
+    assert set(alike().adding(repeats).rank([query], 4, exclude_seen=True)[0]) == {"c", "d"}
 
 
 def test_people_who_never_come_back_push_what_they_met_below_all_else() -> None:
     query = Query(["a"], ["purchase"])
     repeats = fitted_repeats(alike(), asked([query] * 200, [["c"]] * 200), TEMPERATURE)
-    assert alike().repeating(repeats).rank([query], 4, exclude_seen=False)[0][-1] == "a"
+    assert alike().adding(repeats).rank([query], 4, exclude_seen=False)[0][-1] == "a"
 
 
 def test_few_queries_move_the_numbers_less_than_many() -> None:

@@ -106,7 +106,7 @@ def test_it_hands_on_every_file_of_the_contract(trained: tuple[Settings, Run]) -
     artifact = trained[1].artifact("train")
     names = {"towers.json", "query_tower.weights.h5", "item_tower.weights.h5", "item_vectors.npy", "metrics.json"}
     names |= {"history.json", "per_query_validation.parquet", "curves.svg", "table.svg"}
-    names |= {"start.json", "item_ids.parquet", "repeats.json"}
+    names |= {"start.json", "item_ids.parquet", "repeats.json", "lexical.json"}
     assert names <= set(artifact.manifest["files"])
     artifact.verify()
 
