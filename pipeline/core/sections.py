@@ -230,6 +230,9 @@ class Train(Section):
     blocks: int = Field(1, ge=0, le=8, description="Layers of causal self-attention over the history.")
     heads: int = Field(2, ge=1, le=16, description="Differently weighted sums attention makes; they divide train.dim.")
     id_dropout: float = Field(0.1, ge=0, lt=1, description="Share of ids hidden, so new items live by content.")
+    new_item_days: int = Field(
+        7, ge=0, le=36_500, description="Items nobody met that are listed for less are no negatives; 0: all are."
+    )
     start_moments: int = Field(
         4, ge=0, description="Items met so many moments apart start near each other; 0 starts at random."
     )

@@ -51,7 +51,8 @@ class Item:
     """One item of the catalogue; `index` 0 is an item the model was not trained on.
 
     Attributes:
-        age_days: from the day it was first met to the end of training; 0 for one never met.
+        age_days: from the day it was first met, or of one nobody met, first listed, to the end of training; None where
+            that is not known.
         vector: made elsewhere, of an image or a text.
     """
 
@@ -61,7 +62,7 @@ class Item:
     brand: str | None = None
     title: str | None = None
     price: float | None = None
-    age_days: int = 0
+    age_days: int | None = 0
     vector: Sequence[float] | np.ndarray | None = None
 
 
@@ -157,9 +158,14 @@ def encode_items(config: TowerConfig, items: Sequence[Item]) -> dict[str, np.nda
         "brand": np.array([_brand(config, item.brand) for item in items], np.int32),
         "title": encode_texts([item.title for item in items], config.text_length, config.text_buckets),
         "price_band": price_bands(config, [item.price for item in items]),
-        "age": bands(np.array([item.age_days for item in items], np.int64)),
+        "age": _ages(items),
     }
     return made | {"vector": _unit_vectors(config, items)} if config.vector_dim else made
+
+
+def _ages(items: Sequence[Item]) -> np.ndarray:
+    days = np.array([-1 if item.age_days is None else item.age_days for item in items], np.int64)
+    return np.where(days < 0, 0, bands(days)).astype(np.int32)
 
 
 def _unit_vectors(config: TowerConfig, items: Sequence[Item]) -> np.ndarray:

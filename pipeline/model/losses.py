@@ -42,13 +42,14 @@ class SampledSoftmax:
     the expected draws is subtracted from its score. Three kinds are drawn, and a candidate of whichever kind is
     weighed by all the ways it could have come:
 
-        draws_j = others * p_j + uniform / n + hard * p_j / P(c) [j in c]
+        draws_j = others * p_j + uniform * u_j + hard * p_j / P(c) [j in c]
 
     of `others` targets in the batch, each drawn with the item's share p of targets; of `uniform` items drawn evenly
-    from the catalogue; and of `hard` ones drawn from the category c of the query's target by their share.
+    from those that may be negatives, each with chance u; and of `hard` ones drawn from the category c of the query's
+    target by their share.
 
     Attributes:
-        probability_n1: float32, p by item index; share_n1: p_j / P(c_j), 0 for an item without category.
+        probability_n1: float32, p by item index; even_n1: u; share_n1: p_j / P(c_j), 0 for an item without category.
         category_n1: int32, 0 for none.
 
     Source: Bengio & Senecal 2008, section III; Yi et al. 2019, section 3 (logQ correction in batch); Yang et al. 2020,
@@ -57,6 +58,7 @@ class SampledSoftmax:
     """
 
     probability_n1: tf.Tensor
+    even_n1: tf.Tensor
     share_n1: tf.Tensor
     category_n1: tf.Tensor
     uniform: int
@@ -104,8 +106,8 @@ class SampledSoftmax:
 
     def _expected(self, items_K: tf.Tensor, others_B1: tf.Tensor, category_B1: tf.Tensor) -> tf.Tensor:
         """Returns float32 [B, K]: how often each is to be drawn among the candidates of a query."""
-        items = self.probability_n1.shape[0] - 1
-        draws_BK = others_B1 * tf.gather(self.probability_n1, items_K) + self.uniform / items
+        even_K = self.uniform * tf.gather(self.even_n1, items_K)
+        draws_BK = others_B1 * tf.gather(self.probability_n1, items_K) + even_K
         if not self.hard:
             return draws_BK
         in_category_BK = tf.equal(tf.gather(self.category_n1, items_K), category_B1)

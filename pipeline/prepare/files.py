@@ -40,9 +40,10 @@ def write_texts(path: Path, texts: Sequence[str]) -> None:
     path.write_text(json.dumps(texts, ensure_ascii=False))
 
 
-def write_items(path: Path, training: Training, descriptions: pa.Table) -> None:
+def write_items(path: Path, training: Training, descriptions: pa.Table, end: datetime) -> None:
     """Writes the vocabulary with each item's catalogue fields; an item the catalogue lacks keeps nulls.
 
+    Args: end: of training.
     Raises: DataError: two items' vectors differ in length.
     """
     names = training.vocabulary.names.cast(pa.string())
@@ -52,12 +53,19 @@ def write_items(path: Path, training: Training, descriptions: pa.Table) -> None:
         "item_id": names,
         **{name: descriptions[name].cast(kind).combine_chunks().take(rows) for name, kind in DESCRIBED.items()},
         "events": pa.array(training.events.astype(np.int64)),
-        "age_days": pa.array(training.age_days),
+        "age_days": _ages(training, descriptions["since"].combine_chunks().take(rows), end),
         "probability": pa.array(training.probability),
         "previous_index": pa.array(training.vocabulary.previous),
     }
     _refuse_unequal_vectors(names, columns["vector"])
     parquet.write_table(pa.table(columns), path)
+
+
+def _ages(training: Training, since: pa.Array, end: datetime) -> pa.Array:
+    """Returns int32: of items that were met, days since they first were; of others, since they were first listed."""
+    seconds = pc.subtract(pa.scalar(end, since.type), since).cast(pa.duration("s"), safe=False).cast(pa.int64())
+    listed_days = pc.divide(seconds, int(timedelta(days=1).total_seconds())).cast(pa.int32())
+    return pc.if_else(pa.array(training.events > 0), pa.array(training.age_days), listed_days)
 
 
 def _refuse_unequal_vectors(names: pa.Array, vectors: pa.ListArray) -> None:
@@ -75,8 +83,9 @@ def describe_items(engine: Engine, partitions: Sequence[Partition], validation_s
     """Returns for each item the newest catalogue row valid before validation began, from these days' catalogues.
 
     Of rows valid from the same moment the one stated on the latest day counts; `nth_day` is that day's place among the
-    partitions. Only then are columns other than the
-    id and the times read, for a catalogue that is stated whole every night is long.
+    partitions. `since` is when the first row of the item began to be valid, null where that was when any did: it may
+    have been listed long before these days. Only then are columns other than the id and the times read, for a catalogue
+    that is stated whole every night is long.
     """
     import ibis
 
@@ -90,8 +99,9 @@ def describe_items(engine: Engine, partitions: Sequence[Partition], validation_s
         stated = stated.mutate(vector=ibis.null(CATALOGUE["vector"]))
     valid = stated.filter(stated.valid_from < validation_start)
     moment = ibis.struct({"valid_from": valid.valid_from, "nth_day": valid.nth_day})
-    newest = valid.group_by("item_id").agg(newest=moment.max())
-    named = newest.select("item_id", valid_from=newest.newest.valid_from, nth_day=newest.newest.nth_day)
+    newest = valid.group_by("item_id").agg(newest=moment.max(), since=valid.valid_from.min())
+    since = newest.since.nullif(newest.since.min().over())
+    named = newest.select("item_id", valid_from=newest.newest.valid_from, nth_day=newest.newest.nth_day, since=since)
     chosen = valid.join(engine.keep("newest", named), ["item_id", "valid_from", "nth_day"])
     return engine.answer(_first_of_each(chosen).order_by("item_id"))
 
@@ -102,7 +112,7 @@ def _first_of_each(rows: ir.Table) -> ir.Table:
 
     order = [ibis.asc(rows[name], nulls_first=True) for name in DESCRIBED]
     ranked = rows.mutate(nth=ibis.row_number().over(group_by=rows.item_id, order_by=order))
-    return ranked.filter(ranked.nth == 0).select(*CATALOGUE, "nth_day")
+    return ranked.filter(ranked.nth == 0).select(*CATALOGUE, "nth_day", "since")
 
 
 def listed_items(descriptions: pa.Table, partitions: Sequence[Partition], last_days: int) -> pa.Array:

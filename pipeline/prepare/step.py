@@ -77,7 +77,7 @@ def _prepare(settings: Settings, partitions: Sequence[Partition], base: Base | N
         exposed = _expose(engine, partitions, evidence, training, split, Path(scratch), folder)
         counts = {**_counts(log, training, queries), "exposed_items": exposed}
         _refuse_emptiness(counts, split)
-        files.write_items(folder / "items.parquet", training, described)
+        files.write_items(folder / "items.parquet", training, described, split.validation_start)
         files.write_texts(folder / "queries.json", training.queries)
         files.write_texts(folder / "contexts.json", training.context_texts)
         for name, drawn in queries.items():

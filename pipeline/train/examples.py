@@ -67,6 +67,7 @@ class Examples:
         alone_T: bool, no history came before.
         exposed_T2: int64, where what was shown before it and not chosen begins and ends.
         weights_T: float32, mean 1, how much each target counts.
+        negatives_n: int64, indices of the items that uniform negatives are drawn from.
         categories: where hard negatives are drawn from.
         described_n1: bool, which items have any content.
         title_n1X, text_QX, context_K1C: int32, encoded titles by item index, searches, and contexts, the
@@ -85,6 +86,7 @@ class Examples:
     alone_T: np.ndarray
     exposed_T2: np.ndarray
     weights_T: np.ndarray
+    negatives_n: np.ndarray
     categories: Categories
     described_n1: np.ndarray
     title_n1X: np.ndarray
@@ -117,6 +119,7 @@ class Examples:
         offsets_T1 = prepared.exposed_offsets_T1
         exposed_T2 = np.stack([offsets_T1[:-1], offsets_T1[1:]], 1)[told_T]
         weights_T = target_weights(prepared.types_N[places_T], prepared.times_N[places_T], settings)
+        negatives_n = np.flatnonzero(~prepared.new_n1(settings.new_item_days)[1:]) + 1
         categories = Categories.of([item.category for item in prepared.items], prepared.probability_n1)
         text_QX = trimmed(encode_texts(prepared.queries, config.text_length, config.text_buckets))
         title_n1X = trimmed(title_n1X)
@@ -126,7 +129,7 @@ class Examples:
         context_K1C = encode_contexts([*contexts, None], config.context_buckets)
         return cls(
             prepared, config, settings, replicas, windows, places_T, queries_T, asked_T, earlier_T, alone_T, exposed_T2,
-            weights_T, categories, prepared.described_n1, title_n1X, text_QX, context_K1C,
+            weights_T, negatives_n, categories, prepared.described_n1, title_n1X, text_QX, context_K1C,
         )  # fmt: skip
 
     @property
@@ -165,7 +168,7 @@ class Examples:
         earlier_B = draw.random(size) < settings.next_visit_share
         asked_B = np.where(earlier_B, self.earlier_T[chosen_B], self.asked_T[chosen_B])
         text_BX, alone_B = self._text(draw, chosen_B)
-        uniform_M = draw.integers(1, self.config.items + 1, settings.uniform_negatives)
+        uniform_M = self.negatives_n[draw.integers(0, len(self.negatives_n), settings.uniform_negatives)]
         luck_BH = draw.random((size, settings.hard_negatives))
         hard_BH = self.categories.drawn(luck_BH, self.prepared.items_N[self.places_T[chosen_B]])
         return Drawn(chosen_B, self.windows.of(chosen_B), asked_B, text_BX, alone_B, uniform_M, hard_BH)

@@ -111,7 +111,9 @@ def prepare_training(
     settings: Settings, prepared: Prepared, config: TowerConfig, trained: Artifact | None = None
 ) -> tuple[Trainer, Examples]:
     """Builds towers on every replica, with the weights of an earlier training if given, and what they learn from."""
-    inputs = encode_items(config, [Item(0, ""), *prepared.items])
+    new_n1 = prepared.new_n1(settings.train.new_item_days)
+    items = zip(prepared.items, new_n1[1:], strict=True)
+    inputs = encode_items(config, [Item(0, ""), *(replace(item, age_days=0) if new else item for item, new in items)])
     strategy = mirrored_strategy(settings.train)
     examples = Examples.build(prepared, config, settings.train, inputs["title"], strategy.num_replicas_in_sync)
     steps = examples.steps * settings.train.epochs
@@ -119,7 +121,7 @@ def prepare_training(
     met["weights_N"] = recency_weights(prepared.times_N, settings.train.half_life_share)
     start_n1D = start_vectors(prepared, config.dim, **met) if settings.train.start_moments and not trained else None
     trainer = Trainer(
-        config, settings.train, inputs, prepared.probability_n1, examples.categories, steps, strategy, start_n1D
+        config, settings.train, inputs, prepared.probability_n1, new_n1, examples.categories, steps, strategy, start_n1D
     )
     if trained:
         beside = partial(vectors_beside, prepared, **met) if settings.train.start_moments else None

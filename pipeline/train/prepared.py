@@ -32,7 +32,7 @@ class Prepared:
     """Training sequences end to end, their targets, and the items.
 
     Attributes:
-        items: by index - 1; one that was no target is as young as one nobody met.
+        items: by index - 1.
         probability_n1: float64 [n + 1], share of training targets by item index; 0 for padding.
         items_N, types_N, times_N: int32, uint8, int64: item index, index in `EVENT_TYPES`, unix seconds.
         contexts_N: int32, place in `contexts`, or -1.
@@ -62,10 +62,9 @@ class Prepared:
     @classmethod
     def load(cls, artifact: Artifact) -> Prepared:
         """Raises: DataError: too little to train on, or the arrays contradict each other."""
-        columns = ["index", "item_id", "category", "brand", "title", "price"]
+        columns = ["index", "item_id", "category", "brand", "title", "price", "age_days"]
         table = parquet.read_table(artifact.file("items.parquet")).sort_by("index")
-        ages = np.where(table["probability"].to_numpy() > 0, table["age_days"].to_numpy(), 0)
-        rows = zip(*(table[name].to_pylist() for name in columns), ages.tolist(), _vectors(table), strict=True)
+        rows = zip(*(table[name].to_pylist() for name in columns), _vectors(table), strict=True)
         prepared = cls(
             [Item(*row) for row in rows],
             np.concatenate([[0.0], table["probability"].to_numpy()]),
@@ -86,6 +85,11 @@ class Prepared:
     def postings(self) -> Postings:
         """Which words stand in which titles."""
         return Postings.of([item.title for item in self.items])
+
+    def new_n1(self, days: int) -> np.ndarray:
+        """Returns bool [n + 1], which items were no target and are known for less than so many days."""
+        young = [item.age_days is not None and item.age_days < days for item in self.items]
+        return np.array([False, *young]) & (self.probability_n1 == 0)
 
     def _check(self, artifact: Artifact) -> None:
         if len(self.items) < LEAST_ITEMS or len(self.targets_T) < LEAST_TARGETS:

@@ -37,7 +37,8 @@ class Trainer:
 
     Args:
         item_inputs: arrays from `features.encode_items` with a row in front for padding and for an item nobody met.
-        probability_n1: share of training targets by item index; categories: where hard negatives are drawn from.
+        probability_n1: share of training targets by item index. new_n1: bool, which items are too new to be negatives.
+        categories: where hard negatives are drawn from.
         steps: of the whole training, for the learning rate's schedule.
         start_n1D: what is added to the random vectors the items start with.
     """
@@ -48,6 +49,7 @@ class Trainer:
         settings: Train,
         item_inputs: Mapping[str, np.ndarray],
         probability_n1: np.ndarray,
+        new_n1: np.ndarray,
         categories: Categories,
         steps: int,
         strategy: Any,
@@ -69,8 +71,10 @@ class Trainer:
             _assign(self.towers.trainable, [weight.numpy() for weight in self.weights])
         content = {**item_inputs, "title": trimmed(item_inputs["title"])}
         self._content = {name: tf.constant(values) for name, values in content.items()}
+        self._unmet_n1 = tf.constant(probability_n1 == 0)
         self._softmax = SampledSoftmax(
             tf.constant(probability_n1, tf.float32),
+            tf.constant(~new_n1 / max(np.count_nonzero(~new_n1[1:]), 1), tf.float32),
             tf.constant(categories.share_n1, tf.float32),
             tf.constant(categories.category_n1),
             settings.uniform_negatives,
@@ -189,8 +193,9 @@ class Trainer:
 
     def _vectors(self, items: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
         inputs = {name: tf.gather(values, items) for name, values in self._content.items()}
-        for name in ("item", "age"):
-            inputs[name] = tf.where(known, inputs[name], self._content[name][0])
+        aged = tf.logical_or(known, tf.gather(self._unmet_n1, items))
+        for name, told in (("item", known), ("age", aged)):
+            inputs[name] = tf.where(told, inputs[name], self._content[name][0])
         return self.learning.item([inputs[spec.name] for spec in self.learning.item.inputs], training=True)
 
     def _queries(self, part: Mapping[str, tf.Tensor], vectors_UD: tf.Tensor) -> tf.Tensor:

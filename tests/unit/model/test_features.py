@@ -104,8 +104,9 @@ def test_an_item_is_its_index_path_brand_title_and_price_band() -> None:
     assert made["brand"].tolist() == [bucket("acme", 2048), 0]
     # 5.0 has reached both edges, 1.0 and 5.0: band 3. No price: band 0.
     assert made["price_band"].tolist() == [3, 0]
-    # Nine days have four binary digits; who was never met is as young as can be.
-    assert encode_items(CONFIG, [Item(1, "a", age_days=9), Item(0, "new")])["age"].tolist() == [5, 1]
+    # Nine days have four binary digits; who was never met is as young as can be, unless nobody knows since when.
+    aged = [Item(1, "a", age_days=9), Item(0, "new"), Item(0, "old", age_days=None)]
+    assert encode_items(CONFIG, aged)["age"].tolist() == [5, 1, 0]
     assert all(values.dtype.name == "int32" for values in made.values())
 
 

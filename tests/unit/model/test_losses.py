@@ -15,6 +15,7 @@ QUERIES = np.array([[1, 0], [0, 1]], np.float32)
 VECTORS = np.array([[0, 0], [1, 0], [0, 1], [0.6, 0.8], [0.8, -0.6]], np.float32)
 SHARES = np.array([0, 0.25, 0.125, 0.5, 0.125])
 CATEGORIES = np.array([0, 1, 1, 2, 0], np.int32)
+EVENLY = np.full(5, 0.25)
 IN_CATEGORY = np.array([0, 2 / 3, 1 / 3, 1, 0])
 
 
@@ -26,6 +27,7 @@ def losses(
     exposed: list[list[int]] | None = None,
     with_query: list[list[bool]] | None = None,
     temperature: float = 1.0,
+    evenly: np.ndarray = EVENLY,
 ) -> np.ndarray:
     """`shared` are the batch's targets and then the uniform candidates; each query came with itself alone."""
     nothing = np.zeros((len(targets), 0), np.int32)
@@ -33,7 +35,7 @@ def losses(
     alone = np.arange(len(targets))[:, np.newaxis] == np.arange(len(shared))
     given = (np.array(targets, np.int32)[:, np.newaxis], own[1], np.array(shared, np.int32), own[0])
     softmax = SampledSoftmax(
-        *(tf.constant(values, tf.float32) for values in (SHARES, IN_CATEGORY)),
+        *(tf.constant(values, tf.float32) for values in (SHARES, evenly, IN_CATEGORY)),
         tf.constant(CATEGORIES), uniform, own[0].shape[1], temperature,
     )  # fmt: skip
     in_step = alone if with_query is None else np.array(with_query)
@@ -46,6 +48,12 @@ def test_two_queries_over_batch_and_uniform_candidates_give_the_loss_worked_by_h
     # First: e^1 + e^0 / .375 + e^.6 / .75 = 2.71828 + 2.66667 + 2.42949 = 7.81444; ln = 2.05598; minus 1.
     # Second: e^1 + e^0 / .5 + e^.8 / .75 = 2.71828 + 2 + 2.96739 = 7.68567; ln = 2.03936; minus 1.
     assert losses([1, 2], [1, 2, 3], 1) == pytest.approx([1.05598, 1.03936], abs=1e-4)
+
+
+def test_uniform_candidates_weigh_by_the_chance_they_were_drawn_with() -> None:
+    # Of items 1 and 3 alone, evenly: draws of item 2 are 1/8 + 0, of item 3 1/2 + 1/2. e^1 + e^0 / .125 + e^.6 / 1.
+    found = losses([1, 2], [1, 2, 3], 1, evenly=np.array([0, 0.5, 0, 0.5, 0]))[0]
+    assert found == pytest.approx(np.log(np.e + 8 + np.exp(0.6)) - 1, abs=1e-4)
 
 
 def test_an_accidental_hit_is_no_negative() -> None:

@@ -279,6 +279,17 @@ def test_an_item_is_as_old_as_its_first_event_in_training(settings: Settings) ->
     assert {row["item_id"]: row["age_days"] for row in table(run, "items")} == {"a": 1, "b": 0}
 
 
+def test_an_item_nobody_met_is_as_old_as_its_listing_if_that_is_known(settings: Settings) -> None:
+    # Training ends at midnight after day 2. "old" is in the first catalogue there is, so it may have been there for
+    # years; "x" came 38 hours before the end and is described anew 14 hours before it.
+    first = [item("old", at(DAYS[0], "00:00")), item("x", at(DAYS[0], "10:00"))]
+    more = {DAYS[0]: {"items": first}, DAYS[1]: {"items": [item("x", at(DAYS[1], "10:00")), item("y", at(DAYS[1]))]}}
+    run = load_days(settings, shop(), **more)
+    step.run(settings, run)
+    ages = {row["item_id"]: row["age_days"] for row in table(run, "items") if row["events"] == 0}
+    assert ages == {"old": None, "x": 1, "y": 0}
+
+
 def test_items_carry_their_vectors(settings: Settings) -> None:
     more = {DAYS[0]: {"items": [item("a", at(DAYS[0], "00:00"), vector=[0.5, 2.0]), item("b", at(DAYS[0], "00:00"))]}}
     run = load_days(settings, shop(), **more)
@@ -299,8 +310,8 @@ def test_rare_items_stay_out_of_sequences_and_are_known_as_listed_alone(settings
     run = load_days(strict, shop())
     assert step.run(strict, run).counts["items_listed_only"] == 2
     known = [(row["item_id"], row["events"], row["age_days"], row["probability"]) for row in table(run, "items")]
-    # a was viewed once and is as new as z, which was only shown.
-    assert known == [("b", 2, 1, 1.0), ("a", 0, 0, 0.0), ("z", 0, 0, 0.0)]
+    # a was viewed once and counts as nobody's, as z does, which was only shown, and first spoken of later than a.
+    assert known == [("b", 2, 1, 1.0), ("a", 0, None, 0.0), ("z", 0, 1, 0.0)]
     assert array(run, "sequence_items") == [1, 1]
 
 

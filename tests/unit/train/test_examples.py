@@ -20,7 +20,7 @@ from pipeline.train.prepared import Prepared
 HOUR = 3600
 # One user: items 1, 2 at once; an hour later 3, and ten minutes later 4. Then another user: 5, a minute later 6.
 PREPARED = Prepared(
-    items=[Item(n, f"i{n}", title=f"thing {n}") for n in range(1, 8)],
+    items=[Item(n, f"i{n}", title=f"thing {n}", age_days=None if n == 7 else 0) for n in range(1, 8)],
     probability_n1=np.array([0, 0.2, 0.2, 0.2, 0.2, 0.1, 0.1, 0.0]),
     items_N=np.array([1, 2, 3, 4, 5, 6], np.int32),
     types_N=np.array([1, 1, 4, 1, 1, 2], np.uint8),
@@ -236,6 +236,17 @@ def test_items_that_were_no_target_are_always_new_to_the_item_tower() -> None:
     drawn = batch["items"][batch["uniform"]]
     assert np.array_equal(batch["known"][batch["uniform"]], drawn != 7)
     assert set(drawn.tolist()) == set(range(1, 8))
+
+
+@pytest.mark.parametrize(("age_days", "drawn"), [(6, False), (7, True), (None, True)])
+def test_an_item_nobody_met_is_a_negative_once_it_has_been_listed_for_a_while(
+    age_days: int | None, drawn: bool
+) -> None:
+    items = [*PREPARED.items[:6], Item(7, "i7", title="thing 7", age_days=age_days)]
+    settings = SETTINGS.model_copy(update={"uniform_negatives": 64, "new_item_days": 7})
+    batch = Examples.build(replace(PREPARED, items=items), CONFIG, settings, TITLES).batch(np.arange(3), 0, 0)
+    found = set(batch["items"][batch["uniform"]].tolist())
+    assert found == set(range(1, 8 if drawn else 7))
 
 
 def test_ids_are_hidden_as_often_as_the_setting_says() -> None:

@@ -35,6 +35,27 @@ def test_an_item_whose_id_is_hidden_is_what_it_would_be_had_nobody_met_it(prepar
     assert not np.allclose(trainer._vectors(items, ~hidden), expected, atol=0.1)
 
 
+def test_an_item_nobody_met_is_told_from_a_new_one_by_its_age_once_it_is_no_longer_new(prepared_shop: Artifact) -> None:
+    from pipeline.train.learn import prepare_training, tower_config
+
+    prepared = Prepared.load(prepared_shop)
+    ages = [500, 6, 7, None]
+    items = [replace(item, age_days=ages[n] if n < 4 else 500) for n, item in enumerate(prepared.items)]
+    unmet = np.where(np.arange(21) < 5, 0, prepared.probability_n1)
+    prepared = replace(prepared, items=items, probability_n1=unmet / unmet.sum())
+    settings = Settings(train=SMALL)
+    trainer, _ = prepare_training(settings, prepared, tower_config(settings, prepared))
+    table = trainer.learning.item.get_layer("age_table").embeddings
+    table.assign(np.random.default_rng(1).normal(size=table.shape))
+    trainer.learning.item.get_layer("item_output").kernel.assign_add(np.ones((8, 8)))
+    # 500 days, new, seven days, not known: nobody met the first four items, so only their ids are hidden.
+    told = [500, 0, 7, None]
+    seen = [replace(item, index=0, age_days=age) for item, age in zip(items[:4], told, strict=True)]
+    inputs = encode_items(trainer.config, seen)
+    expected = trainer.learning.item([inputs[spec.name] for spec in trainer.learning.item.inputs]).numpy()
+    assert np.allclose(trainer._vectors(np.arange(1, 5), np.zeros(4, bool)), expected, atol=1e-6)
+
+
 def test_where_it_is_asked_is_learnt_where_only_that_tells_what_comes_next() -> None:
     from pipeline.train.export import ranker_of
     from pipeline.train.learn import prepare_training, tower_config
