@@ -87,9 +87,9 @@ class Prepared:
         return Postings.of([item.title for item in self.items])
 
     def new_n1(self, days: int) -> np.ndarray:
-        """Returns bool [n + 1], which items were no target and are known for less than so many days."""
+        """Returns bool [n + 1], which items nobody met and are listed for less than so many days."""
         young = [item.age_days is not None and item.age_days < days for item in self.items]
-        return np.array([False, *young]) & (self.probability_n1 == 0)
+        return np.array([False, *young]) & (np.bincount(self.items_N, minlength=len(self.items) + 1) == 0)
 
     def _check(self, artifact: Artifact) -> None:
         if len(self.items) < LEAST_ITEMS or len(self.targets_T) < LEAST_TARGETS:

@@ -42,7 +42,8 @@ def test_an_item_nobody_met_is_told_from_a_new_one_by_its_age_once_it_is_no_long
     ages = [500, 6, 7, None]
     items = [replace(item, age_days=ages[n] if n < 4 else 500) for n, item in enumerate(prepared.items)]
     unmet = np.where(np.arange(21) < 5, 0, prepared.probability_n1)
-    prepared = replace(prepared, items=items, probability_n1=unmet / unmet.sum())
+    met_N = np.where(prepared.items_N < 5, 5, prepared.items_N)
+    prepared = replace(prepared, items=items, probability_n1=unmet / unmet.sum(), items_N=met_N)
     settings = Settings(train=SMALL)
     trainer, _ = prepare_training(settings, prepared, tower_config(settings, prepared))
     table = trainer.learning.item.get_layer("age_table").embeddings
