@@ -3,12 +3,12 @@
     python -m benchmarks.cold_start [--shops generated online_retail] [--items 2000] [--share 0.1] [--scratch FOLDER]
 
 A tenth of the items, drawn evenly, is taken out of every training sequence, as history and as target; the catalogue
-keeps them. The model is learned and compressed by the real commands at their defaults and asked through its release
-bundle for what people met on the test days: right is every such item that was new to them. `whole catalogue` ranks
-these items among all others, as a shop would; `cold items` among themselves. Content-KNN knows the same catalogue and
-the same histories; it is tuned on the validation days by a hundred draws, for each set of candidates. Online Retail
-describes its items by a title and prices alone; its logs are looked for in the folder BEHAVIOUR_LOGS_DIR names.
-Intervals by a paired bootstrap over visitors.
+keeps them, as if it had listed them on the last day of training. The model is learned and compressed by the real
+commands at their defaults and asked through its release bundle for what people met on the test days: right is every
+such item that was new to them. `whole catalogue` ranks these items among all others, as a shop would; `cold items`
+among themselves. Content-KNN knows the same catalogue and the same histories; it is tuned on the validation days by a
+hundred draws, for each set of candidates. Online Retail describes its items by a title and prices alone; its logs are
+looked for in the folder BEHAVIOUR_LOGS_DIR names. Intervals by a paired bootstrap over visitors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A training set from which some items were taken, as if nobody had met them yet; the catalogue keeps them.
+"""A training set from which some items were taken, as if they had just been listed and nobody had met them yet.
 
 Shapes: n items, N events, S sequences, T targets, X items shown before targets.
 """
