@@ -16,7 +16,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +85,6 @@ class Lexical:
 
     postings: Postings
     weight: float = 0.0
-
-    def weighing(self, weight: float) -> Lexical:
-        """Returns the same with another weight."""
-        return replace(self, weight=weight)
 
     def added(self, text: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Returns int64 item index - 1 [M], ascending, and float32 what is added to the score of each [M]."""
