@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -12,6 +14,8 @@ from pipeline.core.errors import UnavailableError, UsageError
 
 ENDED = frozenset({"success", "failed"})
 SECONDS_BETWEEN_LOOKS = 0.5
+# Airflow answers 500 when its database stays locked; what is asked here may be asked again.
+SECONDS_TO_ASK_AGAIN = 30.0
 
 
 class AirflowClient:
@@ -20,7 +24,7 @@ class AirflowClient:
     def __init__(self, url: str, user: str, password: str) -> None:
         self._login = {"username": user, "password": password}
         # A proxy set for the outer world has no part in a talk on one machine.
-        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=90, trust_env=False)
 
     def close(self) -> None:
         self._http.close()
@@ -30,22 +34,32 @@ class AirflowClient:
 
         Raises: UsageError: Airflow refuses the request. UnavailableError: it does not answer.
         """
+        answer = self._answer(method, path, **more)
+        if answer.is_error:
+            raise UsageError(f"Airflow refuses {method} {path}: {_reason(answer)}")
+        return answer.json() if answer.content else None
+
+    def _answer(self, method: str, path: str, **more: Any) -> httpx.Response:
+        until = time.monotonic() + SECONDS_TO_ASK_AGAIN
+        while (answer := self._ask(method, path, **more)).is_server_error:
+            if time.monotonic() > until:
+                raise UnavailableError(
+                    f"Airflow at {self._http.base_url}{path} answered {answer.status_code}: {answer.text[:300]}"
+                )
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        return answer
+
+    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, f"/api/v2{path}", **more)
-            if answer.status_code == 401:
+            if answer.status_code == httpx.codes.UNAUTHORIZED:
                 self._log_in()
                 answer = self._http.request(method, f"/api/v2{path}", **more)
         except httpx.TransportError as error:
             raise UnavailableError(
                 f"Airflow at {self._http.base_url} does not answer ({error}); see `make status`."
             ) from None
-        if answer.status_code >= 500:
-            raise UnavailableError(
-                f"Airflow at {self._http.base_url}{path} answered {answer.status_code}: {answer.text[:300]}"
-            )
-        if answer.is_error:
-            raise UsageError(f"Airflow refuses {method} {path}: {_reason(answer)}")
-        return answer.json() if answer.content else None
+        return answer
 
     def _log_in(self) -> None:
         answer = self._http.post("/auth/token", json=self._login)
@@ -63,10 +77,17 @@ class AirflowClient:
         self, dag_id: str, conf: Mapping[str, Any] | None = None, partition_key: str | None = None
     ) -> dict[str, Any]:
         """Starts a DAG run and returns it."""
-        key = {"partition_key": partition_key} if partition_key else {}
-        return self.call(
-            "POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {}), **key}
-        )
+        run_id = f"manual__{datetime.now(UTC).isoformat()}__{uuid4().hex[:8]}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
+        if partition_key:
+            body["partition_key"] = partition_key
+        answer = self._answer("POST", f"/dags/{dag_id}/dagRuns", json=body)
+        if answer.status_code == httpx.codes.CONFLICT:
+            # An earlier try began the run and failed after it.
+            return self.run(dag_id, run_id)
+        if answer.is_error:
+            raise UsageError(f"Airflow refuses to start {dag_id}: {_reason(answer)}")
+        return answer.json()
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")

@@ -15,6 +15,8 @@ HOST = "127.0.0.1"
 DAGS = ("ingest_behaviour_logs", "retrain_two_tower", "review_promotion", "rollback_champion")
 # A retrain's only slot, and three for the rest.
 TASKS_AT_ONCE = 4
+# A writer waits for another that long; SQLite's own 5 s are too few on a slow disk.
+DATABASE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _airflow_environment(places: Places, ports: Mapping[str, int], urls: Mapping
         "API__PORT": ports["airflow"],
         "API__BASE_URL": urls["airflow"],
         "API__WORKERS": 1,
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{places.airflow_home / 'airflow.db'}",
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{places.airflow_home / 'airflow.db'}?timeout={DATABASE_SECONDS}",
         "DAG_PROCESSOR__REFRESH_INTERVAL": 30,
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 60,
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.3,

@@ -1,6 +1,7 @@
 """The layers that towers are made of beside those of Keras.
 
-Shapes: B queries, Q places that ask, S places seen, T places, C pairs of a context, D dim, H heads, F features.
+Shapes: B queries, Q places that ask, S places seen, T places, P of them filled, V rows of a table, C pairs of a
+context, D dim, H heads, F features.
 """
 
 from __future__ import annotations
@@ -24,6 +25,40 @@ class TextPooling(layers.Layer):
         mask_BT1 = tf.cast(tf.not_equal(ids_BT, 0), values_BTD.dtype)[:, :, tf.newaxis]
         weights_BT1 = tf.nn.softmax(logits_BT1 + (1.0 - mask_BT1) * NEVER, axis=1) * mask_BT1
         return tf.reduce_sum(weights_BT1 * values_BTD, axis=1)
+
+
+class Rows(layers.Layer):
+    """Gives the number of every row of a table, to look all of it up."""
+
+    def __init__(self, count: int, **given: Any) -> None:
+        super().__init__(**given)
+        self.count = count
+
+    def call(self, ids_BT: tf.Tensor) -> tf.Tensor:
+        return tf.range(self.count)
+
+
+class TablePooling(layers.Layer):
+    """`TextPooling` over whole tables: each row is weighed once, and only the places that hold an id are added up.
+
+    A softmax over the places of a text is the sum of exp(logit) value over the sum of exp(logit), and neither factor
+    hangs on the text; what is subtracted from all logits cancels out.
+    """
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """Takes the tables of values [V, D] and logits [V, 1], and ids [B, T]; returns [B, D]."""
+        values_VD, logits_V1, ids_BT = inputs
+        logits_V1, rows = tf.cast(logits_V1, tf.float32), tf.shape(ids_BT)[0]
+        shares_V1 = tf.exp(logits_V1 - tf.stop_gradient(tf.reduce_max(logits_V1)))
+        places_P2 = tf.where(tf.not_equal(ids_BT, 0))
+        ids_P, rows_P = tf.gather_nd(ids_BT, places_P2), tf.cast(places_P2[:, 0], tf.int32)
+        # One place more, of a text nobody asks for: the gradient of no place at all is whatever lay in memory.
+        ids_P, rows_P = tf.concat([ids_P, [0]], 0), tf.concat([rows_P, [rows]], 0)
+        summed_BD, total_B1 = (
+            tf.sparse.segment_sum(table, ids_P, rows_P, num_segments=rows + 1)[:-1]
+            for table in (shares_V1 * tf.cast(values_VD, tf.float32), shares_V1)
+        )
+        return tf.cast(tf.math.divide_no_nan(summed_BD, total_B1), values_VD.dtype)
 
 
 @keras.saving.register_keras_serializable("pipeline")

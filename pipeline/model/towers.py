@@ -24,7 +24,18 @@ from pipeline.core.schema import EVENT_TYPES, MOST_CONTEXT
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import BANDS
 from pipeline.model.keras import keras, tf
-from pipeline.model.parts import Attention, FirstPart, Newest, StepDropout, TextPooling, Total, UnitLength, WherePresent
+from pipeline.model.parts import (
+    Attention,
+    FirstPart,
+    Newest,
+    Rows,
+    StepDropout,
+    TablePooling,
+    TextPooling,
+    Total,
+    UnitLength,
+    WherePresent,
+)
 
 layers = keras.layers
 WORD_LENGTH = 1.0
@@ -176,7 +187,11 @@ class _Words:
         )
 
     def __call__(self, ids_BT: tf.Tensor, name: str) -> tf.Tensor:
-        return TextPooling(name=name)([self.table(ids_BT), self.weight(ids_BT), ids_BT])
+        if ids_BT.shape[1]:
+            return TextPooling(name=name)([self.table(ids_BT), self.weight(ids_BT), ids_BT])
+        # What learns would spend half its time on copies of rows, one a place.
+        rows_V = Rows(self.table.input_dim, name=f"{name}_rows")(ids_BT)
+        return TablePooling(name=name)([self.table(rows_V), self.weight(rows_V), ids_BT])
 
 
 class _History:

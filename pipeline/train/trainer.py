@@ -19,6 +19,7 @@ from pipeline.model.keras import keras, tf
 from pipeline.model.losses import Candidates, SampledSoftmax
 from pipeline.model.text import trimmed
 from pipeline.model.towers import build_towers
+from pipeline.train.adam import FusedAdam
 from pipeline.train.batch import WINDOWED, Batch
 from pipeline.train.negatives import Categories
 
@@ -64,7 +65,7 @@ class Trainer:
                 self.learning = build_towers(config, settings.dropout, self._step)
             if start_n1D is not None:
                 self.learning.item.get_layer("item_id_table").embeddings.assign_add(start_n1D)
-            self.optimizer = keras.optimizers.Adam(settings.learning_rate)
+            self.optimizer = FusedAdam(settings.learning_rate)
             self.weights = self.learning.trainable
             self.optimizer.build(self.weights)
             self.towers = build_towers(config)
@@ -164,11 +165,10 @@ class Trainer:
 
     def _clipped(self, summed: Sequence[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         """Shortens the gradient of all weights and all replicas together to `clip_norm`, where it is longer."""
-        if not self.settings.clip_norm:
-            return list(summed)
-        gradients, weights = zip(*summed, strict=True)
-        clipped, _ = tf.clip_by_global_norm([_each_row_once(g) for g in gradients], self.settings.clip_norm)
-        return list(zip(clipped, weights, strict=True))
+        gradients, weights = zip(*((_each_row_once(g), w) for g, w in summed), strict=True)
+        if self.settings.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.settings.clip_norm)
+        return list(zip(gradients, weights, strict=True))
 
     def _loss(self, part: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns this replica's share of the mean loss; every replica's candidates are negatives for all."""

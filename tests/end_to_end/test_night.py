@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -125,6 +128,21 @@ def test_a_day_without_logs_says_so_and_is_not_tried_again(shop: Shop, second_pr
     assert state == "failed"
     assert "No logs for 2026-01-20" in shop.stack.task_log(INGEST, ingest_id, "ingest").read_text()
     assert not shop.stack.task_log(INGEST, ingest_id, "ingest", attempt=2).exists()
+
+
+def test_a_run_begins_when_a_locked_database_is_free_again(shop: Shop, first_night: Night) -> None:
+    database = sqlite3.connect(shop.stack.places.airflow_home / "airflow.db", timeout=30, check_same_thread=False)
+    with closing(database), ThreadPoolExecutor(1) as beside:
+        database.execute("BEGIN IMMEDIATE")
+        beside.submit(_release, database, after_seconds=8)
+        run_id, state = shop.ingest("2026-01-21")
+    assert state == "failed"
+    assert "No logs for 2026-01-21" in shop.stack.task_log(INGEST, run_id, "ingest").read_text()
+
+
+def _release(database: sqlite3.Connection, after_seconds: float) -> None:
+    time.sleep(after_seconds)
+    database.rollback()
 
 
 def test_a_second_good_night_is_promoted_and_rolled_back_by_one_dag(
