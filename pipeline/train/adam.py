@@ -43,11 +43,12 @@ class FusedAdam(keras.optimizers.Adam):
 
     def _move_rows(self, gradient: tf.IndexedSlices, variable: Any, moments: tuple[Any, Any], powers: Any) -> None:
         rows_R, gradient_RD = gradient.indices, gradient.values
-        first_RD, second_RD = (moment.sparse_read(rows_R) for moment in moments)
+        read, write = tf.raw_ops.ResourceGather, tf.raw_ops.ResourceScatterUpdate
+        first_RD, second_RD = (read(resource=m.handle, indices=rows_R, dtype=tf.float32) for m in moments)
         first_RD += (gradient_RD - first_RD) * (1 - self.beta_1)
         second_RD += (tf.square(gradient_RD) - second_RD) * (1 - self.beta_2)
         rate = tf.cast(self.learning_rate, tf.float32) * tf.sqrt(1 - powers[1]) / (1 - powers[0])
         step_RD = -rate * first_RD / (tf.sqrt(second_RD) + self.epsilon)
         for moment, values_RD in zip(moments, (first_RD, second_RD), strict=True):
-            moment.scatter_update(tf.IndexedSlices(values_RD, rows_R))
-        variable.scatter_add(tf.IndexedSlices(step_RD, rows_R))
+            write(resource=moment.handle, indices=rows_R, updates=values_RD)
+        tf.raw_ops.ResourceScatterAdd(resource=variable.handle, indices=rows_R, updates=step_RD)
