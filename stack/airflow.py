@@ -24,6 +24,7 @@ class AirflowClient:
     def __init__(self, url: str, user: str, password: str) -> None:
         self._login = {"username": user, "password": password}
         # A proxy set for the outer world has no part in a talk on one machine.
+        # The timeout is longer than its database waits for a lock.
         self._http = httpx.Client(base_url=url, timeout=90, trust_env=False)
 
     def close(self) -> None:
@@ -34,10 +35,7 @@ class AirflowClient:
 
         Raises: UsageError: Airflow refuses the request. UnavailableError: it does not answer.
         """
-        answer = self._answer(method, path, **more)
-        if answer.is_error:
-            raise UsageError(f"Airflow refuses {method} {path}: {_reason(answer)}")
-        return answer.json() if answer.content else None
+        return _told(self._answer(method, path, **more), f"{method} {path}")
 
     def _answer(self, method: str, path: str, **more: Any) -> httpx.Response:
         until = time.monotonic() + SECONDS_TO_ASK_AGAIN
@@ -81,13 +79,12 @@ class AirflowClient:
         body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
         if partition_key:
             body["partition_key"] = partition_key
-        answer = self._answer("POST", f"/dags/{dag_id}/dagRuns", json=body)
+        path = f"/dags/{dag_id}/dagRuns"
+        answer = self._answer("POST", path, json=body)
         if answer.status_code == httpx.codes.CONFLICT:
             # An earlier try began the run and failed after it.
             return self.run(dag_id, run_id)
-        if answer.is_error:
-            raise UsageError(f"Airflow refuses to start {dag_id}: {_reason(answer)}")
-        return answer.json()
+        return _told(answer, f"POST {path}")
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
@@ -122,6 +119,13 @@ class AirflowClient:
                 raise UnavailableError(f"{dag_id} {run_id} is still {run['state']} after {timeout_seconds:g} s.")
             time.sleep(SECONDS_BETWEEN_LOOKS)
         return run
+
+
+def _told(answer: httpx.Response, asked: str) -> Any:
+    """Raises: UsageError: Airflow refuses what was asked."""
+    if answer.is_error:
+        raise UsageError(f"Airflow refuses {asked}: {_reason(answer)}")
+    return answer.json() if answer.content else None
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -189,7 +189,7 @@ class _Words:
     def __call__(self, ids_BT: tf.Tensor, name: str) -> tf.Tensor:
         if ids_BT.shape[1]:
             return TextPooling(name=name)([self.table(ids_BT), self.weight(ids_BT), ids_BT])
-        # What learns would spend half its time on copies of rows, one a place.
+        # Texts of any length are what learns: it would spend a quarter of its time on copies of rows, one a place.
         rows_V = Rows(self.table.input_dim, name=f"{name}_rows")(ids_BT)
         return TablePooling(name=name)([self.table(rows_V), self.weight(rows_V), ids_BT])
 

@@ -187,7 +187,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     mounting = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
     if os.geteuid() or subprocess.run(mounting, check=False, capture_output=True).returncode:
-        pytest.skip("a disk of its own needs root")
+        pytest.skip("a disk of its own needs root and the right to mount")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
 

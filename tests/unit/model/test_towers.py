@@ -196,6 +196,8 @@ def test_saved_weights_fit_a_tower_built_alone(tmp_path: Path) -> None:
         path = str(tmp_path / f"{trained.name}.weights.h5")
         trained.save_weights(path)
         alone.load_weights(path)
+        for mine, theirs in zip(alone.get_weights(), trained.get_weights(), strict=True):
+            assert np.array_equal(mine, theirs)
         assert np.allclose(alone(inputs), trained(inputs), atol=1e-6)
 
 
