@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.model.retriever import Retriever
+from pipeline.optimize.algorithms import ALGORITHMS, Plan, apply
 from pipeline.optimize.bundling import Contents, make_bundle
 from pipeline.optimize.inputs import SEED, Inputs
 from pipeline.optimize.recipes import Recipe
@@ -24,22 +25,13 @@ LEAST_STEPS = 60
 PROBES = 256
 
 
-def _pruned(tower: Any, inputs: Inputs, settings: Settings) -> Any:
-    from pipeline.optimize.prune import prune
-
-    return prune(tower, inputs.lessons, _steps(inputs, settings), settings.optimize.sparsity, SEED)
+TRANSFORMS: dict[str, Callable[[Any, Plan], Any]] = {name: partial(apply, name) for name in ALGORITHMS}
 
 
-def _quantization_aware(tower: Any, inputs: Inputs, settings: Settings) -> Any:
-    from pipeline.optimize.quantize_aware import quantize_aware
-
-    return quantize_aware(tower, inputs.lessons, _steps(inputs, settings), SEED)
-
-
-TRANSFORMS: dict[str, Callable[[Any, Inputs, Settings], Any]] = {
-    "prune": _pruned,
-    "quantize_aware": _quantization_aware,
-}
+def _plan(recipe: Recipe, inputs: Inputs, settings: Settings) -> Plan:
+    learns = any(ALGORITHMS[name].learns for name in recipe.transforms)
+    steps = _steps(inputs, settings) if learns else 0
+    return Plan(lambda: inputs.lessons, steps, SEED, settings.optimize, inputs.config)
 
 
 def _steps(inputs: Inputs, settings: Settings) -> int:
@@ -54,8 +46,9 @@ def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) 
 
     k, judged, vectors = settings.shop.k, inputs.judged, inputs.item_vectors
     tower = inputs.query_tower
+    plan = _plan(recipe, inputs, settings)
     for name in recipe.transforms:
-        tower = TRANSFORMS[name](tower, inputs, settings)
+        tower = TRANSFORMS[name](tower, plan)
     contents = Contents(
         config=inputs.config,
         catalogue=inputs.catalogue,
