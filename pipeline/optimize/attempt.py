@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.model.item_index import ItemIndex
 from pipeline.model.retriever import Retriever
+from pipeline.model.served import looked_up
 from pipeline.model.words import Words
+from pipeline.optimize.algorithms import Plan, apply
 from pipeline.optimize.bundling import Contents, make_bundle
 from pipeline.optimize.inputs import SEED, Inputs
 from pipeline.optimize.recipes import Recipe
@@ -24,24 +25,7 @@ PER_QUERY = "per_query_recall.npy"
 NOTES = "recipe.json"
 LEAST_STEPS = 60
 PROBES = 256
-
-
-def _pruned(tower: Any, inputs: Inputs, settings: Settings) -> Any:
-    from pipeline.optimize.prune import prune
-
-    return prune(tower, inputs.lessons, _steps(inputs, settings), settings.optimize.sparsity, SEED)
-
-
-def _quantization_aware(tower: Any, inputs: Inputs, settings: Settings) -> Any:
-    from pipeline.optimize.quantize_aware import quantize_aware
-
-    return quantize_aware(tower, inputs.lessons, _steps(inputs, settings), SEED)
-
-
-TRANSFORMS: dict[str, Callable[[Any, Inputs, Settings], Any]] = {
-    "prune": _pruned,
-    "quantize_aware": _quantization_aware,
-}
+SAMPLES = 512
 
 
 def _steps(inputs: Inputs, settings: Settings) -> int:
@@ -61,7 +45,7 @@ def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) 
     contents = Contents(
         config=inputs.config,
         catalogue=inputs.catalogue,
-        query_tower=to_litert(without_tables(tower), recipe.weights),
+        query_tower=to_litert(without_tables(tower), recipe.weights, _samples(recipe, inputs, index, words)),
         item_tower=_item_tower(inputs, recipe.weights),
         item_vectors=inputs.item_vectors,
         index=index,
@@ -90,11 +74,21 @@ def _query_tower(recipe: Recipe, inputs: Inputs, settings: Settings, index: Item
     from pipeline.model.stripping import with_tables
 
     tower = inputs.query_tower
-    if recipe.transforms:
-        tower = with_tables(tower, index.vectors(np.arange(len(index))), words.vectors())
+    if not recipe.learns:
+        return tower
+    tower = with_tables(tower, index.vectors(np.arange(len(index))), words.vectors())
+    plan = Plan(lambda: inputs.lessons, _steps(inputs, settings), SEED, settings.optimize, inputs.config)
     for name in recipe.transforms:
-        tower = TRANSFORMS[name](tower, inputs, settings)
+        tower = apply(name, tower, plan)
     return tower
+
+
+def _samples(recipe: Recipe, inputs: Inputs, index: ItemIndex, words: Words) -> dict[str, np.ndarray] | None:
+    """Returns what the tower without tables reads of real training queries, where its ranges are fixed by them."""
+    if recipe.weights != "full_int8":
+        return None
+    features = {name: values[:SAMPLES] for name, values in inputs.lessons.features.items()}
+    return looked_up(features, index, words)
 
 
 def _sparsity(tower: Any) -> float:
@@ -110,7 +104,7 @@ def _item_tower(inputs: Inputs, weights: str) -> bytes:
     from pipeline.model.stripping import for_new_items
     from pipeline.optimize.convert import to_litert
 
-    return to_litert(for_new_items(inputs.item_tower, inputs.config), weights)
+    return to_litert(for_new_items(inputs.item_tower, inputs.config), "int8" if weights == "full_int8" else weights)
 
 
 def _probes(inputs: Inputs) -> np.ndarray:
