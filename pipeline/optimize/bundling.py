@@ -31,7 +31,7 @@ class Contents:
     Attributes:
         item_vectors: float32 [n, dim], row = item's place in the catalogue.
         repeats, lexical: what is added to scores.
-        index_kind: one of `item_index.KINDS`.
+        index_kind: one of `storage.KINDS`.
         requests: the golden requests, `{"path", "request"}`.
         probes: float32 [Q, dim], query vectors the index is held against exact search with.
         facts: `recipe`, `data_end`, `keys`.
@@ -83,7 +83,7 @@ def index_recall(index: ItemIndex, vectors_nD: np.ndarray, probes_QD: np.ndarray
     """Returns the share of the exact top k (float32 vectors) that the index finds among its own top k."""
     if not len(probes_QD):
         return 1.0
-    _, exact_QK = ItemIndex.build(vectors_nD, "flat_float32").search(probes_QD, k)
+    _, exact_QK = ItemIndex.build(vectors_nD, "float32", lists_from=None).search(probes_QD, k)
     _, found_QK = index.search(probes_QD, k)
     hits = [len(set(e) & set(f)) for e, f in zip(exact_QK.tolist(), found_QK.tolist(), strict=True)]
     return round(float(np.mean(hits)) / exact_QK.shape[1], 6)

@@ -17,7 +17,7 @@ class Recipe:
     Attributes:
         transforms: names of `attempt.TRANSFORMS`, applied to the query tower in this order.
         weights: how the converter stores both towers' weights.
-        index: one of `item_index.KINDS`.
+        index: one of `storage.KINDS`.
         settings: fields of the optimize section that change what it makes.
         doc: one line for tables and pages.
         source: where the method is described.
@@ -40,7 +40,7 @@ RECIPES = (
         YARDSTICK,
         (),
         "float32",
-        "flat_float32",
+        "float32",
         (),
         "The trained towers as they are, index in float32.",
         "https://ai.google.dev/edge/litert",
@@ -49,7 +49,7 @@ RECIPES = (
         "dynamic_int8",
         (),
         "int8",
-        "flat_int8",
+        "int8",
         (),
         "Post-training dynamic range: weights and index a byte a number, activations in float.",
         "https://ai.google.dev/edge/litert/models/post_training_quant",
@@ -58,7 +58,7 @@ RECIPES = (
         "pruned_qat_int8",
         ("prune", "quantize_aware"),
         "int8",
-        "flat_int8",
+        "int8",
         ("sparsity", "finetune_epochs"),
         "Dense layers pruned by magnitude and trained under 8 bit rounding (TF-MOT), then as dynamic_int8.",
         "https://www.tensorflow.org/model_optimization/guide/combine/collaborative_optimization",
