@@ -24,7 +24,6 @@ BUNDLE = "bundle"
 PER_QUERY = "per_query_recall.npy"
 NOTES = "recipe.json"
 LEAST_STEPS = 60
-PROBES = 256
 SAMPLES = 512
 
 
@@ -40,23 +39,22 @@ def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) 
     from pipeline.optimize.convert import to_litert
 
     k, judged = settings.shop.k, inputs.judged
-    index, words = ItemIndex.build(inputs.item_vectors, recipe.items), Words.build(*inputs.words, recipe.words)
+    index = ItemIndex.build(inputs.item_vectors, recipe.items, inputs.probes)
+    words = Words.build(*inputs.words, recipe.words)
     tower = _query_tower(recipe, inputs, settings, index, words)
     contents = Contents(
         config=inputs.config,
         catalogue=inputs.catalogue,
         query_tower=to_litert(without_tables(tower), recipe.weights, _samples(recipe, inputs, index, words)),
         item_tower=_item_tower(inputs, recipe.weights),
-        item_vectors=inputs.item_vectors,
         index=index,
         words=words,
         repeats=inputs.repeats,
         lexical=inputs.lexical,
         requests=judged.requests(k, inputs.catalogue.top_categories()),
-        probes=_probes(inputs),
         facts={"recipe": recipe.name, **inputs.facts},
     )
-    bundle = make_bundle(folder / BUNDLE, contents, k)
+    bundle = make_bundle(folder / BUNDLE, contents)
     recall_Q = judged.recall(Retriever.load(folder / BUNDLE, bundle.digest), k)
     np.save(folder / PER_QUERY, recall_Q)
     notes = {"digest": bundle.digest, "bytes": bundle.bytes, "dense_sparsity": _sparsity(tower)}
@@ -105,10 +103,3 @@ def _item_tower(inputs: Inputs, weights: str) -> bytes:
     from pipeline.optimize.convert import to_litert
 
     return to_litert(for_new_items(inputs.item_tower, inputs.config), "int8" if weights == "full_int8" else weights)
-
-
-def _probes(inputs: Inputs) -> np.ndarray:
-    from pipeline.model.features import encode_queries
-
-    features = encode_queries(inputs.config, inputs.catalogue.tower_index, inputs.judged.queries[:PROBES])
-    return inputs.query_tower.predict(features, batch_size=PROBES, verbose=0)

@@ -105,7 +105,7 @@ class _Night:
             difference=paired_interval(recall_Q, float_Q, judged.users),
             relative_loss=float(1 - recall_Q.mean() / float_Q.mean()) if float_Q.mean() else 0.0,
             recall_by_kind={str(kind): float(recall_Q[kinds == kind].mean()) for kind in np.unique(kinds)},
-            index_recall=index[f"recall_at_{self.settings.shop.k}_against_exact"],
+            index_recall=index["recall_against_exact"],
             bytes=notes["bytes"],
             dense_sparsity=notes["dense_sparsity"],
             digest=notes["digest"],
