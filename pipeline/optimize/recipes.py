@@ -1,4 +1,4 @@
-"""Every way to compress, as a table: what is done to the query tower, how towers are converted, how vectors are stored."""
+"""Every way to compress, as a table: what is done to the query tower, how it is converted, how vectors are stored."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ RECIPES = (
     Recipe("clustered_int8", ("cluster",), "int8", "int8", "int8", "Weights of a layer share a few values."),
     Recipe("fewer_neurons_int8", ("prune_neurons",), "int8", "int8", "int8", "Hidden units cut out."),
     Recipe("low_rank_int8", ("factorise",), "int8", "int8", "int8", "Dense layers as products of narrow ones."),
-    Recipe("student_int8", ("student",), "int8", "int8", "int8", "A smaller tower that learnt the large one's answers."),
+    Recipe("student_int8", ("student",), "int8", "int8", "int8", "A smaller tower that learnt the answers."),
     Recipe("pq4_healed", ("heal",), "int8", "pq4", "pq4", "As pq4, the tower trained to read such vectors."),
     Recipe(
         "pq2_pruned_qat",

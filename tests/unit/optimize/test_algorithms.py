@@ -11,7 +11,7 @@ from pipeline.core.sections import Optimize
 from pipeline.model.config import TowerConfig
 from pipeline.model.keras import keras
 from pipeline.model.towers import build_query_tower, dense_layers
-from pipeline.optimize.algorithms import ALGORITHMS, Plan, apply
+from pipeline.optimize.algorithms import Plan, apply
 from pipeline.optimize.distil import Lessons
 
 CONFIG = TowerConfig(
