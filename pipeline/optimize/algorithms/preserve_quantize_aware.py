@@ -8,20 +8,11 @@ Source: TF-MOT, collaborative optimization, https://www.tensorflow.org/model_opt
 
 from __future__ import annotations
 
-import numpy as np
-
 from pipeline.model.keras import keras
 from pipeline.optimize.algorithms import Plan, quantize_aware
-
-MOST_SHARED = 256
-"""Kernels of more values than a byte tells apart share none."""
+from pipeline.optimize.sharing import sharing
 
 
 def apply(tower: keras.Model, plan: Plan) -> keras.Model:
     """Returns a copy fine-tuned under 8 bit rounding whose kernels hold no more different values than before."""
-    return quantize_aware.train(tower, plan, _sharing)
-
-
-def _sharing(kernel: np.ndarray) -> np.ndarray | None:
-    values, which = np.unique(kernel, return_inverse=True)
-    return which.reshape(kernel.shape).astype(np.int32) if len(values) <= min(MOST_SHARED, kernel.size // 2) else None
+    return quantize_aware.train(tower, plan, sharing)
