@@ -285,6 +285,12 @@ class Optimize(Section):
     latency_requests: int = Field(1000, ge=50, description="Timed calls of each recipe, interleaved.")
     sparsity: float = Field(0.5, ge=0, lt=1, description="Share of Dense weights magnitude pruning takes to zero.")
     finetune_epochs: int = Field(1, ge=1, description="Epochs of fine-tuning for recipes that train.")
+    max_minutes: float = Field(
+        60.0,
+        ge=0,
+        description="A recipe not begun so long after the first is not tried; float32 always is.",
+        json_schema_extra=FREE,
+    )
 
 
 class Register(Section):
