@@ -121,6 +121,13 @@ class AirflowClient:
         return run
 
 
+def name_of(task: Mapping[str, Any]) -> str:
+    """Returns what a task instance is called; one of a mapped task has the part's name once it began."""
+    if task["map_index"] < 0:
+        return task["task_id"]
+    return f"{task['task_id']} {task['rendered_map_index'] or task['map_index']}"
+
+
 def _told(answer: httpx.Response, asked: str) -> Any:
     """Raises: UsageError: Airflow refuses what was asked."""
     if answer.is_error:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stack.airflow import ENDED, SECONDS_BETWEEN_LOOKS
+from stack.airflow import ENDED, SECONDS_BETWEEN_LOOKS, name_of
 from stack.embedded import Stack
 from stack.terminal import View
 
@@ -68,10 +68,12 @@ class Follower:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _show(self, dag_id: str, run_id: str, task: dict[str, Any]) -> None:
-        name, attempt = task["task_id"], max(task["try_number"], 1)
+        name, attempt = name_of(task), max(task["try_number"], 1)
+        if task["map_index"] >= 0 and task["rendered_map_index"] is None:
+            return  # It waits, and is named when it begins.
         # Before a retry Airflow already counts the attempt to come, whose log does not exist yet.
         for number in range(1, attempt + 1):
-            path = self.stack.task_log(dag_id, run_id, name, number)
+            path = self.stack.task_log(dag_id, run_id, task["task_id"], number, task["map_index"])
             for entry in self._tails.setdefault(path, Tail(path)).new():
                 if entry.get("logger") == STEP_LOGGER and not NOISE.match(entry["event"]):
                     self.view.line(name, entry["event"])
