@@ -122,10 +122,8 @@ class AirflowClient:
 
 
 def name_of(task: Mapping[str, Any]) -> str:
-    """Returns what a task instance is called; one of a mapped task has the part's name once it began."""
-    if task["map_index"] < 0:
-        return task["task_id"]
-    return f"{task['task_id']} {task['rendered_map_index'] or task['map_index']}"
+    """Returns what a task instance is called: one of a mapped task by its part's name, while it waits by a number."""
+    return task["task_id"] if task["map_index"] < 0 else f"{task['task_id']} {task['rendered_map_index']}"
 
 
 def _told(answer: httpx.Response, asked: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -69,11 +70,21 @@ class Search:
         return {**self.settings.keyed(STAGE), "shop": shop, "outcomes": {n: asdict(o) for n, o in outcomes.items()}}
 
     def run_part(self, name: str) -> Report:
-        """Makes one recipe's artifact, whatever became of it before; says so where the time is up."""
+        """Makes one recipe's artifact, whatever became of it before; says so where the time is up.
+
+        Raises: PipelineError: the recipe failed. A retry would not help where another try fails alike.
+        """
         recipe = next(each for each in self.recipes if each.name == name)
-        if self._may_begin(recipe):
+        if not self._may_begin(recipe):
+            return Report(f"{name} is not tried: {self._late}.", verdict=NOT_TRIED)
+        try:
             return self._make(recipe)
-        return Report(f"{name} is not tried: {self._late}.", verdict=NOT_TRIED)
+        except Exception as error:
+            if passes(error):
+                raise
+            # Whoever mends the recipe needs to see where it broke; the row tells one line.
+            traceback.print_exc()
+            raise _told(recipe, error) from error
 
     def outcomes(self) -> dict[str, Outcome]:
         """Tries what is neither made nor known to fail, in order, and returns what became of each, as declared."""
@@ -100,7 +111,7 @@ class Search:
             if passes(error):
                 raise
             if recipe.name == YARDSTICK:
-                raise _without_yardstick(error) from error
+                raise _told(recipe, error) from error
             return Outcome("failed", first_line(error))
         return MADE
 
@@ -148,10 +159,11 @@ def _why_not(note: Note) -> str:
     return f"its process was killed {note.begun} times; it may need more memory or time than it gets"
 
 
-def _without_yardstick(error: Exception) -> PipelineError:
+def _told(recipe: Recipe, error: Exception) -> PipelineError:
     if isinstance(error, PipelineError):
         return error
-    return DataError(
-        f"The recipe {YARDSTICK} failed ({first_line(error)}), and every other one is held against it; "
-        "mend the trained towers and run optimize again."
-    )
+    if recipe.name == YARDSTICK:
+        so = "and every other one is held against it; mend the trained towers and run optimize again."
+    else:
+        so = f"and the choice is made without it; `--part {recipe.name}` tries it again."
+    return DataError(f"The recipe {recipe.name} failed ({first_line(error)}), {so}")

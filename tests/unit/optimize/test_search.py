@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import settings as settings_module
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import DataError, UsageError
 from pipeline.core.run import Layout, Run
 from pipeline.core.settings import Settings
 from pipeline.optimize import attempt, step
@@ -171,7 +171,9 @@ def test_a_part_that_failed_is_a_row_and_tried_again_only_when_it_is_asked_for(r
     begun = _breaks(monkeypatch, "dynamic_int8", ValueError("this converter broke\nand said more"))
     step.run_part(settings, run, "float32")
     for _ in range(2):
-        with pytest.raises(ValueError, match="this converter broke"):
+        with pytest.raises(
+            DataError, match=r"The recipe dynamic_int8 failed \(ValueError: this converter broke\), and"
+        ):
             step.run_part(settings, run, "dynamic_int8")
     report = step.run(settings, run)
     assert begun == ["float32", "dynamic_int8", "dynamic_int8"]
