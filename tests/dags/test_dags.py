@@ -35,7 +35,7 @@ print(json.dumps({
             "params": {k: p.schema for k, p in ((k, d.params.get_param(k)) for k in d.params)},
             "edges": sorted([t.task_id, down] for t in d.tasks for down in t.downstream_task_ids),
             "tasks": {t.task_id: {
-                "doc": t.doc_md or "", "pool": t.pool, "retries": t.retries, "rule": str(t.trigger_rule),
+                "doc": t.doc_md or "", "pool": t.pool, "retries": t.retries, "rule": t.trigger_rule,
                 "named_by": t.map_index_template if t.is_mapped else None,
                 "minutes": t.execution_timeout.total_seconds() / 60 if t.execution_timeout else None,
                 "outlets": [o.name for o in t.outlets],
