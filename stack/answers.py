@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 
 from pipeline.core.run import Layout
+from pipeline.model.bundle import ITEMS
+from pipeline.model.catalogue import Catalogue
 
 SHOWN_ITEMS = 5
 SECONDS_TO_SWAP = 15.0
@@ -57,11 +59,11 @@ def _known_item(root: Path) -> tuple[str, str]:
     digest = champion_digest(root)
     if digest is None:
         return "", ""
-    items = json.loads((Layout(root).bundle(digest) / "items.json").read_text())
-    titles = dict(zip(items["item_id"], items["title"], strict=True))
-    named = [item_id for item_id in items["popularity"] if titles.get(item_id)]
-    item_id = (named or items["popularity"])[0]
-    return item_id, titles.get(item_id) or ""
+    catalogue = Catalogue.load(Layout(root).bundle(digest) / ITEMS)
+    _, rows = catalogue.popular(len(catalogue), (), None)
+    titles = catalogue.columns["title"]
+    row = next((row for row in rows if titles[row]), rows[0])
+    return catalogue.ids[row], titles[row] or ""
 
 
 def _exchange(client: httpx.Client, path: str, body: dict[str, Any]) -> Exchange:

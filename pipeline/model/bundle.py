@@ -5,7 +5,6 @@ Equal files and equal facts give equal digests: nothing in it names a run, a tim
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +12,22 @@ from typing import Any
 
 from pipeline.core.artifacts import MANIFEST, seal, verify_folder
 from pipeline.core.errors import CorruptArtifactError, MissingInputError
+from pipeline.model.packed import read_json
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
-QUERY_TOWER = "query_tower.tflite"
-ITEM_TOWER = "item_tower.tflite"
+QUERY_TOWER = "query_tower.tflite.gz"
+ITEM_TOWER = "item_tower.tflite.gz"
 INDEX = "item_index.faiss"
-ITEMS = "items.json"
+WORDS, WORD_SHARES = "words.faiss", "word_shares.npy"
+ITEMS = "items.json.gz"
 TOWERS = "towers.json"
 REPEATS = "repeats.json"
 LEXICAL = "lexical.json"
-GOLDEN = "golden.json"
-WARMUP = "warmup.json"
-FILES = (QUERY_TOWER, ITEM_TOWER, INDEX, ITEMS, TOWERS, REPEATS, LEXICAL, GOLDEN, WARMUP)
+GOLDEN = "golden.json.gz"
+FILES = (QUERY_TOWER, ITEM_TOWER, INDEX, WORDS, WORD_SHARES, ITEMS, TOWERS, REPEATS, LEXICAL, GOLDEN)
 FACTS = ("recipe", "data_end", "keys", "index")
+WARMUPS = 8
 
 
 @dataclass(frozen=True)
@@ -58,18 +59,15 @@ class Bundle:
     def file(self, name: str) -> Path:
         return self.path / name
 
-    def json(self, name: str) -> Any:
-        return json.loads(self.file(name).read_text())
-
     @property
     def goldens(self) -> list[dict[str, Any]]:
         """Requests with the answers this very bundle gave: `{"path", "request", "answer"}`."""
-        return self.json(GOLDEN)
+        return read_json(self.file(GOLDEN))
 
     @property
     def warmups(self) -> list[dict[str, Any]]:
-        """Requests to send before traffic: `{"path", "request"}`."""
-        return self.json(WARMUP)
+        """Requests to send before traffic: the first of the goldens."""
+        return self.goldens[:WARMUPS]
 
 
 def seal_bundle(folder: Path, facts: Mapping[str, Any]) -> Bundle:

@@ -5,7 +5,6 @@ A *row* counts from 0 in index order; an item's tower index is its row + 1, sinc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import CorruptArtifactError, ShapeError
+from pipeline.model.packed import read_json, write_json
 
 COLUMNS = ("item_id", "category", "brand", "title", "price", "in_stock", "events")
 
@@ -44,14 +44,12 @@ class Catalogue:
     def load(cls, path: Path) -> Catalogue:
         """Raises: CorruptArtifactError: the file is not a catalogue."""
         try:
-            return cls(json.loads(path.read_text()))
-        except (ValueError, KeyError, TypeError, ShapeError) as error:
+            return cls(read_json(path))
+        except (KeyError, TypeError, ShapeError) as error:
             raise CorruptArtifactError(f"{path}: is not a catalogue ({error!r}); make the bundle again.") from None
 
     def save(self, path: Path) -> None:
-        popularity = [self.ids[row] for row in self._by_popularity_n]
-        text = json.dumps({**self.columns, "popularity": popularity}, ensure_ascii=False, separators=(",", ":"))
-        path.write_text(text)
+        write_json(path, self.columns)
 
     def __len__(self) -> int:
         return len(self.ids)

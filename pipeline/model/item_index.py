@@ -5,7 +5,7 @@ Shapes: n items, D dim, Q queries, K answers, R rows. Row i of the index is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ def _scalar_quantized(dim: int) -> Any:
     return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
 
 
-KINDS: dict[str, Callable[[int], Any]] = {"flat_float32": _flat, "flat_int8": _scalar_quantized}
+KINDS: dict[str, Callable[[int], Any]] = {"float32": _flat, "int8": _scalar_quantized}
 """Both look at every item, so a filter never costs an answer; they differ in bytes and rounding."""
 
 
@@ -33,9 +33,9 @@ class ItemIndex:
     Not for two threads at once.
     """
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, facts: Mapping[str, Any] | None = None) -> None:
         faiss.omp_set_num_threads(1)
-        self._index = index
+        self._index, self.facts = index, dict(facts or {})
 
     @classmethod
     def build(cls, vectors_nD: np.ndarray, kind: str) -> ItemIndex:
@@ -43,7 +43,7 @@ class ItemIndex:
         rows = np.ascontiguousarray(vectors_nD, dtype=np.float32)
         index.train(rows)
         index.add(rows)
-        return cls(index)
+        return cls(index, {"kind": kind})
 
     @classmethod
     def load(cls, path: Path) -> ItemIndex:

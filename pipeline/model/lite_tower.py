@@ -10,6 +10,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from pipeline.core.errors import CorruptArtifactError, ShapeError
+from pipeline.model.packed import read_packed
 
 MAX_BATCH = 128
 
@@ -18,11 +19,12 @@ class LiteTower:
     """Turns a batch of features into vectors.
 
     Batches are padded to a power of two, so there is one allocated interpreter a size and no allocation later. All
-    read the same mapped file. Not for two threads at once.
+    read the same bytes. Not for two threads at once.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        """Raises: CorruptArtifactError: the file is torn or no tower."""
+        self._path, self._content = path, read_packed(path)
         self._by_batch: dict[int, _Allocated] = {}
         self._allocated(1)
 
@@ -42,14 +44,14 @@ class LiteTower:
 
     def _allocated(self, batch: int) -> _Allocated:
         if batch not in self._by_batch:
-            self._by_batch[batch] = _Allocated(self._path, batch)
+            self._by_batch[batch] = _Allocated(self._path, self._content, batch)
         return self._by_batch[batch]
 
 
 class _Allocated:
-    def __init__(self, path: Path, batch: int) -> None:
+    def __init__(self, path: Path, content: bytes, batch: int) -> None:
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+            self._interpreter = Interpreter(model_content=content, num_threads=1)
             inputs = self._interpreter.get_signature_runner().get_input_details()
             for detail in inputs.values():
                 self._interpreter.resize_tensor_input(detail["index"], [batch, *detail["shape_signature"][1:]])

@@ -13,14 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.core.errors import CorruptArtifactError, DataError
-from pipeline.model.bundle import INDEX, ITEMS, LEXICAL, QUERY_TOWER, REPEATS, TOWERS, Bundle, open_bundle
+from pipeline.model.bundle import ITEMS, LEXICAL, REPEATS, TOWERS, Bundle, open_bundle
 from pipeline.model.catalogue import Catalogue
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Query, encode_queries
-from pipeline.model.item_index import ItemIndex
 from pipeline.model.lexical import CANDIDATES, Lexical, greatest
-from pipeline.model.lite_tower import MAX_BATCH, LiteTower
+from pipeline.model.lite_tower import MAX_BATCH
 from pipeline.model.repeats import Repeats
+from pipeline.model.served import QueryTower, load_stores
 
 EMPTY_HISTORY = "empty_history"
 UNKNOWN_ITEMS = "unknown_items"
@@ -61,16 +61,17 @@ class Retriever:
         self.bundle = bundle
         self.config = TowerConfig.load(folder / TOWERS)
         self.catalogue = Catalogue.load(folder / ITEMS)
-        self.tower = LiteTower(folder / QUERY_TOWER)
-        self.index = ItemIndex.load(folder / INDEX)
+        self.index, words = load_stores(folder)
+        self.tower = QueryTower(folder, self.index, words)
         self.repeats = Repeats.load(folder / REPEATS)
         self.lexical = Lexical.load(folder / LEXICAL, self.catalogue.columns["title"])
         sizes = {len(self.catalogue), len(self.index), self.config.items}
-        lengths = {self.tower.dim, self.index.dim, self.config.dim}
-        if len(sizes) > 1 or len(lengths) > 1:
+        lengths = {self.tower.dim, self.index.dim, words.dim, self.config.dim}
+        buckets = {len(words), self.config.text_buckets}
+        if max(len(sizes), len(lengths), len(buckets)) > 1:
             raise CorruptArtifactError(
-                f"{folder}: tower, index and catalogue are of different bundles (items {sorted(sizes)}, vector lengths "
-                f"{sorted(lengths)}); make the bundle again."
+                f"{folder}: tower, index, words and catalogue are of different bundles (items {sorted(sizes)}, vector "
+                f"lengths {sorted(lengths)}, words {sorted(buckets)}); make the bundle again."
             )
 
     @classmethod

@@ -12,7 +12,9 @@ import numpy as np
 
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
+from pipeline.model.item_index import ItemIndex
 from pipeline.model.retriever import Retriever
+from pipeline.model.words import Words
 from pipeline.optimize.bundling import Contents, make_bundle
 from pipeline.optimize.inputs import SEED, Inputs
 from pipeline.optimize.recipes import Recipe
@@ -50,21 +52,22 @@ def _steps(inputs: Inputs, settings: Settings) -> int:
 
 def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) -> Report:
     """Fills a folder with the recipe's bundle, its recall query by query, and notes."""
+    from pipeline.model.stripping import without_tables
     from pipeline.optimize.convert import to_litert
 
-    k, judged, vectors = settings.shop.k, inputs.judged, inputs.item_vectors
-    tower = inputs.query_tower
-    for name in recipe.transforms:
-        tower = TRANSFORMS[name](tower, inputs, settings)
+    k, judged = settings.shop.k, inputs.judged
+    index, words = ItemIndex.build(inputs.item_vectors, recipe.items), Words.build(*inputs.words, recipe.words)
+    tower = _query_tower(recipe, inputs, settings, index, words)
     contents = Contents(
         config=inputs.config,
         catalogue=inputs.catalogue,
-        query_tower=to_litert(tower, recipe.weights),
+        query_tower=to_litert(without_tables(tower), recipe.weights),
         item_tower=_item_tower(inputs, recipe.weights),
-        item_vectors=vectors,
+        item_vectors=inputs.item_vectors,
+        index=index,
+        words=words,
         repeats=inputs.repeats,
         lexical=inputs.lexical,
-        index_kind=recipe.index,
         requests=judged.requests(k, inputs.catalogue.top_categories()),
         probes=_probes(inputs),
         facts={"recipe": recipe.name, **inputs.facts},
@@ -82,6 +85,18 @@ def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) 
     )
 
 
+def _query_tower(recipe: Recipe, inputs: Inputs, settings: Settings, index: ItemIndex, words: Words) -> Any:
+    """What learns reads the vectors as they are stored, and learns to answer as the float tower did."""
+    from pipeline.model.stripping import with_tables
+
+    tower = inputs.query_tower
+    if recipe.transforms:
+        tower = with_tables(tower, index.vectors(np.arange(len(index))), words.vectors())
+    for name in recipe.transforms:
+        tower = TRANSFORMS[name](tower, inputs, settings)
+    return tower
+
+
 def _sparsity(tower: Any) -> float:
     from pipeline.model.towers import dense_layers
 
@@ -92,9 +107,10 @@ def _sparsity(tower: Any) -> float:
 @lru_cache(maxsize=2)
 def _item_tower(inputs: Inputs, weights: str) -> bytes:
     """The item tower answers no request, it only places new items; fine-tuning it would buy nothing."""
+    from pipeline.model.stripping import for_new_items
     from pipeline.optimize.convert import to_litert
 
-    return to_litert(inputs.item_tower, weights)
+    return to_litert(for_new_items(inputs.item_tower, inputs.config), weights)
 
 
 def _probes(inputs: Inputs) -> np.ndarray:

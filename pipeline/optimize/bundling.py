@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,10 @@ from pipeline.model.config import TowerConfig
 from pipeline.model.goldens import check_goldens, with_answers
 from pipeline.model.item_index import ItemIndex
 from pipeline.model.lexical import Lexical
+from pipeline.model.packed import write_json, write_packed
 from pipeline.model.repeats import Repeats
 from pipeline.model.retriever import Retriever
-
-WARMUPS = 8
+from pipeline.model.words import Words
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,10 @@ class Contents:
     """What goes into a bundle.
 
     Attributes:
-        item_vectors: float32 [n, dim], row = item's place in the catalogue.
+        query_tower, item_tower: LiteRT files of towers without tables, as `model.stripping` makes them.
+        item_vectors: float32 [n, dim], row = item's place in the catalogue, as trained.
+        index, words: the same and the vectors of words, as stored.
         repeats, lexical: what is added to scores.
-        index_kind: one of `item_index.KINDS`.
         requests: the golden requests, `{"path", "request"}`.
         probes: float32 [Q, dim], query vectors the index is held against exact search with.
         facts: `recipe`, `data_end`, `keys`.
@@ -42,9 +42,10 @@ class Contents:
     query_tower: bytes
     item_tower: bytes
     item_vectors: np.ndarray
+    index: ItemIndex
+    words: Words
     repeats: Repeats
     lexical: Lexical
-    index_kind: str
     requests: Sequence[Mapping[str, Any]]
     probes: np.ndarray
     facts: Mapping[str, Any]
@@ -60,14 +61,13 @@ def make_bundle(folder: Path, contents: Contents, k: int) -> Bundle:
     contents.catalogue.save(folder / names.ITEMS)
     contents.repeats.save(folder / names.REPEATS)
     contents.lexical.save(folder / names.LEXICAL)
-    (folder / names.QUERY_TOWER).write_bytes(contents.query_tower)
-    (folder / names.ITEM_TOWER).write_bytes(contents.item_tower)
-    index = ItemIndex.build(contents.item_vectors, contents.index_kind)
-    index.save(folder / names.INDEX)
-    _write(folder / names.GOLDEN, with_answers(Retriever(folder), contents.requests))
-    _write(folder / names.WARMUP, [dict(request) for request in contents.requests[:WARMUPS]])
-    found = index_recall(index, contents.item_vectors, contents.probes, k)
-    facts = {**contents.facts, "index": {"kind": contents.index_kind, f"recall_at_{k}_against_exact": found}}
+    write_packed(folder / names.QUERY_TOWER, contents.query_tower)
+    write_packed(folder / names.ITEM_TOWER, contents.item_tower)
+    contents.index.save(folder / names.INDEX)
+    contents.words.save(folder)
+    write_json(folder / names.GOLDEN, with_answers(Retriever(folder), contents.requests))
+    found = index_recall(contents.index, contents.item_vectors, contents.probes, k)
+    facts = {**contents.facts, "index": {**contents.index.facts, f"recall_at_{k}_against_exact": found}}
     bundle = seal_bundle(folder, facts)
     wrong = check_goldens(Retriever.load(folder, bundle.digest))
     if wrong:
@@ -75,15 +75,11 @@ def make_bundle(folder: Path, contents: Contents, k: int) -> Bundle:
     return bundle
 
 
-def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1))
-
-
 def index_recall(index: ItemIndex, vectors_nD: np.ndarray, probes_QD: np.ndarray, k: int) -> float:
     """Returns the share of the exact top k (float32 vectors) that the index finds among its own top k."""
     if not len(probes_QD):
         return 1.0
-    _, exact_QK = ItemIndex.build(vectors_nD, "flat_float32").search(probes_QD, k)
+    _, exact_QK = ItemIndex.build(vectors_nD, "float32").search(probes_QD, k)
     _, found_QK = index.search(probes_QD, k)
     hits = [len(set(e) & set(f)) for e, f in zip(exact_QK.tolist(), found_QK.tolist(), strict=True)]
     return round(float(np.mean(hits)) / exact_QK.shape[1], 6)

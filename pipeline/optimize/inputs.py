@@ -74,6 +74,13 @@ class Inputs:
         return vectors_n1D[1:]
 
     @cached_property
+    def words(self) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors and logits of words, as `stripping.word_table`."""
+        from pipeline.model.stripping import word_table
+
+        return word_table(self.query_tower)
+
+    @cached_property
     def facts(self) -> dict[str, Any]:
         keys = {"prepare": self.prepared.key, "train": self.trained.key}
         return {"data_end": self.prepared.json("split.json")["data_end"], "keys": keys}

@@ -17,7 +17,7 @@ class Recipe:
     Attributes:
         transforms: names of `attempt.TRANSFORMS`, applied to the query tower in this order.
         weights: how the converter stores both towers' weights.
-        index: one of `item_index.KINDS`.
+        items, words: how the vectors of items and of words are stored, each one of `item_index.KINDS`.
         settings: fields of the optimize section that change what it makes.
         doc: one line for tables and pages.
         source: where the method is described.
@@ -26,7 +26,8 @@ class Recipe:
     name: str
     transforms: tuple[str, ...]
     weights: Literal["float32", "int8"]
-    index: str
+    items: str
+    words: str
     settings: tuple[str, ...]
     doc: str
     source: str
@@ -40,7 +41,8 @@ RECIPES = (
         YARDSTICK,
         (),
         "float32",
-        "flat_float32",
+        "float32",
+        "float32",
         (),
         "The trained towers as they are, index in float32.",
         "https://ai.google.dev/edge/litert",
@@ -49,7 +51,8 @@ RECIPES = (
         "dynamic_int8",
         (),
         "int8",
-        "flat_int8",
+        "int8",
+        "int8",
         (),
         "Post-training dynamic range: weights and index a byte a number, activations in float.",
         "https://ai.google.dev/edge/litert/models/post_training_quant",
@@ -58,7 +61,8 @@ RECIPES = (
         "pruned_qat_int8",
         ("prune", "quantize_aware"),
         "int8",
-        "flat_int8",
+        "int8",
+        "int8",
         ("sparsity", "finetune_epochs"),
         "Dense layers pruned by magnitude and trained under 8 bit rounding (TF-MOT), then as dynamic_int8.",
         "https://www.tensorflow.org/model_optimization/guide/combine/collaborative_optimization",

@@ -19,6 +19,8 @@ from mlflow import MlflowClient
 
 from pipeline.core.run import run_id_from
 from pipeline.core.sections import Optimize
+from pipeline.model.bundle import ITEMS
+from pipeline.model.catalogue import Catalogue
 from pipeline.steps import STEPS
 from stack.airflow import SECONDS_BETWEEN_LOOKS
 from tests.end_to_end.conftest import INGEST, RETRAIN, Night, Review, Shop
@@ -63,8 +65,7 @@ def test_the_first_champion_is_named_in_mlflow(shop: Shop, first_night: Night) -
 
 
 def test_the_server_answers_recommendation_search_and_similar_items(shop: Shop, first_night: Night) -> None:
-    items = json.loads((shop.layout.bundle(shop.champion()) / "items.json").read_text())
-    known = items["item_id"][0] if "item_id" in items else items["columns"]["item_id"][0]
+    known = Catalogue.load(shop.layout.bundle(shop.champion()) / ITEMS).ids[0]
     event = {"item_id": known, "event_type": "view", "event_time": "2026-01-12T10:00:00Z"}
     recommended = shop.ask("POST", "/v1/recommend", {"history": [event], "k": 7}).json()
     assert len({item["item_id"] for item in recommended["items"]} - {known}) == 7

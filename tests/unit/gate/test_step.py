@@ -95,12 +95,12 @@ def test_an_anchor_older_than_its_days_is_forgotten(shop, contenders):
 
 def test_a_corrupt_champion_is_inconclusive_and_asks_a_person(shop, contenders):
     digest = shop.crown(contenders["old_right"])
-    (shop.run.layout.bundle(digest) / "items.json").write_text("{}")
+    (shop.run.layout.bundle(digest) / "items.json.gz").write_text("{}")
     shop.challenge(contenders["right"])
     report = run(shop.settings, shop.run)
     assert report.verdict == "inconclusive"
     assert "a person is asked" in report.sentence
-    assert "items.json: this file was changed" in shop.gate("champion readable")["reason"]
+    assert "items.json.gz: this file was changed" in shop.gate("champion readable")["reason"]
 
 
 def test_a_champion_whose_bundle_is_gone_is_inconclusive(shop, contenders):
@@ -137,10 +137,10 @@ def test_a_dry_run_says_that_nothing_will_be_moved(shop, contenders):
 
 def test_a_tampered_challenger_fails_without_being_started(shop, contenders):
     shop.challenge(contenders["right"])
-    tower = shop.run.artifact("optimize").path / "bundle" / "query_tower.tflite"
+    tower = shop.run.artifact("optimize").path / "bundle" / "query_tower.tflite.gz"
     tower.write_bytes(tower.read_bytes() + b"x")
     assert run(shop.settings, shop.run).verdict == "fail"
-    assert "query_tower.tflite: this file was changed" in shop.gate("bundle whole")["reason"]
+    assert "query_tower.tflite.gz: this file was changed" in shop.gate("bundle whole")["reason"]
 
 
 def test_a_bundle_the_server_refuses_fails_with_the_servers_words(shop, contenders, tmp_path):

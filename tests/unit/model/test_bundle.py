@@ -68,8 +68,8 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
 def test_a_tower_of_another_bundle_is_refused(tmp_path: Path) -> None:
     seal_bundle(_filled(tmp_path / "a"), FACTS)
     seal_bundle(_filled(tmp_path / "b", "others"), FACTS)
-    shutil.copy(tmp_path / "b/query_tower.tflite", tmp_path / "a/query_tower.tflite")
-    with pytest.raises(CorruptArtifactError, match=r"query_tower\.tflite"):
+    shutil.copy(tmp_path / "b/query_tower.tflite.gz", tmp_path / "a/query_tower.tflite.gz")
+    with pytest.raises(CorruptArtifactError, match=r"query_tower\.tflite\.gz"):
         open_bundle(tmp_path / "a")
 
 
@@ -93,17 +93,17 @@ def test_an_added_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     for name in ("added", "missing"):
         seal_bundle(_filled(tmp_path / name), FACTS)
     (tmp_path / "added/extra.bin").write_text("x")
-    (tmp_path / "missing/warmup.json").unlink()
+    (tmp_path / "missing/golden.json.gz").unlink()
     with pytest.raises(CorruptArtifactError, match=r"extra\.bin: this file is not in the manifest"):
         open_bundle(tmp_path / "added")
-    with pytest.raises(CorruptArtifactError, match=r"warmup\.json: this file is missing"):
+    with pytest.raises(CorruptArtifactError, match=r"golden\.json\.gz: this file is missing"):
         open_bundle(tmp_path / "missing")
 
 
-@pytest.mark.parametrize("version", [2, 4, "3", None])
+@pytest.mark.parametrize("version", [3, 5, "4", None])
 def test_an_unknown_format_version_is_refused_with_both_versions(tmp_path: Path, version: object) -> None:
     seal(_filled(tmp_path / "a"), {"format_version": version, **FACTS})
-    with pytest.raises(CorruptArtifactError, match=f"format version {version!r} and this program reads 3"):
+    with pytest.raises(CorruptArtifactError, match=f"format version {version!r} and this program reads 4"):
         open_bundle(tmp_path / "a")
 
 
@@ -124,6 +124,6 @@ def test_no_bundle_and_a_torn_manifest_are_told_apart(tmp_path: Path) -> None:
 
 def test_sealing_an_unfinished_bundle_names_what_it_lacks(tmp_path: Path) -> None:
     _filled(tmp_path / "a")
-    (tmp_path / "a/golden.json").unlink()
-    with pytest.raises(MissingInputError, match=r"needs golden\.json, recipe"):
+    (tmp_path / "a/golden.json.gz").unlink()
+    with pytest.raises(MissingInputError, match=r"needs golden\.json\.gz, recipe"):
         seal_bundle(tmp_path / "a", {name: FACTS[name] for name in ("data_end", "keys", "index")})

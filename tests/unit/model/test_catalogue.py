@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.core.errors import CorruptArtifactError, ShapeError
 from pipeline.model.catalogue import Catalogue
+from pipeline.model.packed import read_packed, write_packed
 
 
 def _catalogue() -> Catalogue:
@@ -51,16 +52,19 @@ def test_popularity_keeps_k_after_leaving_out_and_filtering() -> None:
 
 
 def test_a_catalogue_is_saved_as_plain_json_without_nan_and_loaded_the_same(tmp_path: Path) -> None:
-    _catalogue().save(tmp_path / "items.json")
-    raw = json.loads((tmp_path / "items.json").read_text(), parse_constant=pytest.fail)
-    assert raw["popularity"] == ["b", "c", "d", "a"]
+    _catalogue().save(tmp_path / "items.json.gz")
+    raw = json.loads(read_packed(tmp_path / "items.json.gz"), parse_constant=pytest.fail)
     assert raw["price"] == [1.0, None, None, 4.0]
-    assert Catalogue.load(tmp_path / "items.json").columns == _catalogue().columns
+    assert Catalogue.load(tmp_path / "items.json.gz").columns == _catalogue().columns
 
 
 def test_columns_of_different_length_and_torn_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match="differ in length"):
         Catalogue({**_catalogue().columns, "brand": ["x"]})
-    (tmp_path / "items.json").write_text('{"item_id": ["a"')
-    with pytest.raises(CorruptArtifactError, match="is not a catalogue"):
-        Catalogue.load(tmp_path / "items.json")
+    (tmp_path / "items.json.gz").write_text('{"item_id": ["a"')
+    with pytest.raises(CorruptArtifactError, match="cannot be unpacked"):
+        Catalogue.load(tmp_path / "items.json.gz")
+    for text, told in ((b'{"item_id": ["a"', "holds no JSON"), (b'{"item_id": ["a"]}', "is not a catalogue")):
+        write_packed(tmp_path / "items.json.gz", text)
+        with pytest.raises(CorruptArtifactError, match=told):
+            Catalogue.load(tmp_path / "items.json.gz")

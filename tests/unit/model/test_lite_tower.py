@@ -9,18 +9,21 @@ import pytest
 
 from pipeline.core.errors import CorruptArtifactError, ShapeError
 from pipeline.model.lite_tower import LiteTower
+from pipeline.model.packed import write_packed
 
 
 def _features(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     draw = np.random.default_rng(seed)
     shapes = {"history_items": (8, 51), "history_types": (8, 8), "history_pauses": (8, 33), "now_pause": (1, 33)}
-    shapes |= {"query_text": (12, 257), "query_context": (4, 65)}
-    return {name: draw.integers(0, top, (rows, width), dtype=np.int32) for name, (width, top) in shapes.items()}
+    shapes |= {"query_context": (4, 65)}
+    read = {name: draw.integers(0, top, (rows, width), dtype=np.int32) for name, (width, top) in shapes.items()}
+    words_BD, vectors_BLD = (draw.normal(size=(rows, *shape)).astype(np.float32) for shape in ((16,), (8, 16)))
+    return read | {"query_words": words_BD, "history_vectors": vectors_BLD}
 
 
 @pytest.fixture(scope="module")
 def tower(tiny_bundle: Path) -> LiteTower:
-    return LiteTower(tiny_bundle / "query_tower.tflite")
+    return LiteTower(tiny_bundle / "query_tower.tflite.gz")
 
 
 @pytest.mark.parametrize("rows", [2, 3, 128, 300])
@@ -48,8 +51,8 @@ def test_no_rows_give_no_vectors(tower: LiteTower) -> None:
 def test_features_of_another_shape_and_a_torn_file_are_refused(tower: LiteTower, tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match=r"input history_items takes rows of shape \(8,\), found \(7,\)"):
         tower({**_features(2), "history_items": np.zeros((2, 7), np.int32)})
-    with pytest.raises(ShapeError, match=r"input query_text takes rows of shape .*, found nothing"):
-        tower({name: values for name, values in _features(1).items() if name != "query_text"})
-    (tmp_path / "tower.tflite").write_bytes(b"not a tower")
+    with pytest.raises(ShapeError, match=r"input query_words takes rows of shape .*, found nothing"):
+        tower({name: values for name, values in _features(1).items() if name != "query_words"})
+    write_packed(tmp_path / "tower.tflite.gz", b"not a tower")
     with pytest.raises(CorruptArtifactError, match="LiteRT cannot load this tower"):
-        LiteTower(tmp_path / "tower.tflite")
+        LiteTower(tmp_path / "tower.tflite.gz")

@@ -102,12 +102,12 @@ def test_a_second_run_under_the_same_settings_makes_nothing_again(night) -> None
 
 
 def test_another_budget_chooses_anew_without_trying_the_recipes_again(night, monkeypatch) -> None:
-    # The int8 bundles are above 0.1 MB as the float32 one is, so nothing can ship; had a recipe been tried again, it
+    # The int8 bundles are above 0.01 MB as the float32 one is, so nothing can ship; had a recipe been tried again, it
     # would have met the broken converter instead.
     settings, run, _ = night
     monkeypatch.setattr(attempt, "carry_out", lambda *_: pytest.fail("tried again"))
-    tight = settings_module.load([f"store.root={settings.store.root}", "shop.k=5", "optimize.max_bundle_mb=0.1"])
-    with pytest.raises(DataError, match=r"No recipe can ship \(float32: bundle 0\.\d+ MB, budget 0\.100 MB"):
+    tight = settings_module.load([f"store.root={settings.store.root}", "shop.k=5", "optimize.max_bundle_mb=0.01"])
+    with pytest.raises(DataError, match=r"No recipe can ship \(float32: bundle 0\.\d+ MB, budget 0\.010 MB"):
         step.run(tight, run)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,8 @@ import pytest
 from pipeline.core.errors import BusyError, CorruptArtifactError, MissingInputError, PipelineError, from_os_error
 from pipeline.core.run import Layout, Run
 from pipeline.core.settings import Settings
+from pipeline.model.bundle import GOLDEN, ITEMS
+from pipeline.model.packed import read_json, write_json
 from pipeline.promote import step
 from pipeline.promote.move import alone
 from pipeline.promote.publish import publish
@@ -161,9 +162,9 @@ def test_a_decision_in_unknown_words_promotes_nothing(settings: Settings, tiny_b
 
 
 def spoil_goldens(folder: Path) -> None:
-    goldens = json.loads((folder / "golden.json").read_text())
+    goldens = read_json(folder / GOLDEN)
     goldens[0]["answer"]["items"].reverse()
-    (folder / "golden.json").write_text(json.dumps(goldens))
+    write_json(folder / GOLDEN, goldens)
 
 
 def test_a_bundle_that_answers_its_goldens_wrongly_never_reaches_the_ledger(
@@ -183,8 +184,8 @@ def test_a_torn_copy_among_the_bundles_is_replaced_by_a_whole_one(settings: Sett
         resealed(tiny_bundle, settings.store.root / "b", "2024-05-01"),
     )
     publish(sealed.path, sealed.digest, layout)
-    (layout.bundle(sealed.digest) / "items.json").write_text("{}")
-    assert publish(sealed.path, sealed.digest, layout).json("items.json") == sealed.json("items.json")
+    (layout.bundle(sealed.digest) / "items.json.gz").write_text("{}")
+    assert publish(sealed.path, sealed.digest, layout).file(ITEMS).read_bytes() == sealed.file(ITEMS).read_bytes()
     assert [p.name for p in layout.bundle("x").parent.iterdir()] == [sealed.digest]
 
 
@@ -253,8 +254,8 @@ def test_servers_are_never_pointed_to_a_bundle_that_is_not_whole(settings: Setti
     crown(settings, tiny_bundle, "2024-05-01")
     reconcile(settings, Ledger.open(settings.store))
     second = crown(settings, tiny_bundle, "2024-05-02")
-    (Layout(settings.store.root.resolve()).bundle(second.to_digest) / "items.json").unlink()
-    with pytest.raises(CorruptArtifactError, match=r"items\.json: this file is missing"):
+    (Layout(settings.store.root.resolve()).bundle(second.to_digest) / "items.json.gz").unlink()
+    with pytest.raises(CorruptArtifactError, match=r"items\.json\.gz: this file is missing"):
         reconcile(settings, Ledger.open(settings.store))
     assert pointer(settings)["sequence"] == 1
 

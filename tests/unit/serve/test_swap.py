@@ -96,10 +96,10 @@ def test_a_tampered_bundle_keeps_the_old_one_and_is_told_by_metric(followed, bun
     followed.publish(bundles[0])
     followed.point(bundles[0], 1)
     with running(Service(followed.settings)) as client:
-        tower = followed.publish(bundles[1]) / "query_tower.tflite"
+        tower = followed.publish(bundles[1]) / "query_tower.tflite.gz"
         tower.write_bytes(tower.read_bytes()[:-1] + b"x")
         followed.point(bundles[1], 2)
-        until(lambda: "query_tower.tflite: this file was changed" in problem(client), "the refusal")
+        until(lambda: "query_tower.tflite.gz: this file was changed" in problem(client), "the refusal")
         assert problem(client).startswith(f"Still serving bundle {digest_of(bundles[0])[:12]}")
         assert served(client) == digest_of(bundles[0])
         assert "serve_swap_failures_total 0.0" not in client.get("/metrics").text
