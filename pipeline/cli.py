@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +21,9 @@ from pipeline.core.process import die_with_parent
 from pipeline.core.run import Run
 from pipeline.core.step import Report, Step, write_result
 from pipeline.steps import STEPS
+
+if TYPE_CHECKING:
+    from pipeline.core.settings import Settings
 
 UNEXPECTED = 70
 ROOMS_WITH_TOOLS = ("ingest", "promote", "serve", "simulate", "store")
@@ -47,6 +52,10 @@ DryOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Ignore the cache, never the gates.")]
 WhoOption = Annotated[str | None, typer.Option("--requested-by", help="Who asked for this run.")]
+PartOption = Annotated[
+    str | None, typer.Option("--part", metavar="NAME", help="Only this part; without it all that are not there yet.")
+]
+PartsOption = Annotated[bool, typer.Option("--parts", help="Only says which parts there are, in the order they run.")]
 ResultOption = Annotated[Path | None, typer.Option("--result", help="File that gets the step's report as JSON.")]
 ParentOption = Annotated[int | None, typer.Option("--parent", help="Process this one dies with.", hidden=True)]
 
@@ -60,16 +69,36 @@ def _command(step: Step) -> Callable[..., None]:
         force: ForceOption = False,
         requested_by: WhoOption = None,
         set_: SetOption = None,
+        part: PartOption = None,
+        parts: PartsOption = False,
         result: ResultOption = None,
         parent: ParentOption = None,
     ) -> None:
         if parent is not None:
             die_with_parent(parent)
+        if parts and part:
+            raise UsageError("--parts lists them all and --part runs one; give one of the two.")
         given = {"as_of": _moment(as_of), "backfill": bool(as_of) or None, "dry_run": dry_run, "force": force}
-        _execute(step, set_ or [], run, days, {**given, "requested_by": requested_by}, result)
+        work = partial(_work, step, part, parts)
+        _execute(step, work, set_ or [], run, days, {**given, "requested_by": requested_by}, result)
 
+    if not step.part:
+        _leave_out(command, "part", "parts")
     command.__doc__ = f"{step.does} [{step.kind} step]"
     return command
+
+
+def _leave_out(command: Callable[..., None], *options: str) -> None:
+    """Hides options from the reader of a command's signature, where they mean nothing to its step."""
+    whole = inspect.signature(command, eval_str=True)
+    kept = [each for name, each in whole.parameters.items() if name not in options]
+    command.__signature__ = whole.replace(parameters=kept)  # type: ignore[attr-defined]
+
+
+def _work(step: Step, part: str | None, parts: bool, settings: Settings, run: Run) -> Report:
+    if parts:
+        return step.list_parts(settings, run)
+    return step.run_part(settings, run, part) if part else step.load()(settings, run)
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -83,7 +112,13 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _execute(
-    step: Step, assignments: list[str], run_id: str, days: str | None, given: dict[str, object], result: Path | None
+    step: Step,
+    work: Callable[[Settings, Run], Report],
+    assignments: list[str],
+    run_id: str,
+    days: str | None,
+    given: dict[str, object],
+    result: Path | None,
 ) -> None:
     from pipeline.core import settings as settings_module
     from pipeline.store.shared import open_shared
@@ -93,7 +128,7 @@ def _execute(
         parsed = Days.parse(days) if days else None
         given["shared"] = open_shared(settings)
         run = Run.open(settings.store.root.resolve(), run_id, settings.shop.timezone, parsed, **given)
-        report = step.load()(settings, run)
+        report = work(settings, run)
     except BaseException as error:
         if result:
             known = error if isinstance(error, PipelineError) else isinstance(error, OSError) and from_os_error(error)

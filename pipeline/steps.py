@@ -25,6 +25,7 @@ STEPS: tuple[Step, ...] = (
         "Prunes and quantizes; keeps the recipe that pays within the budgets.",
         240,
         True,
+        part="recipe",
     ),
     Step("register", ("optimize",), "effect", "Registers the release bundle in MLflow as the challenger.", 20),
     Step(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, BaseOperator, BaseOperatorLink
+from airflow.sdk import Asset, BaseOperator, BaseOperatorLink, TriggerRule
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from step_process import StepFailed, StepProcess
 
@@ -72,6 +72,20 @@ class _Subprocess(BaseOperator):
         raise NotImplementedError
 
 
+def limits_of(step: Step) -> dict[str, Any]:
+    """Returns how long a task of this step may take and how often it is tried."""
+    return {
+        "execution_timeout": timedelta(minutes=step.timeout_minutes),
+        "retries": 2,
+        "retry_delay": timedelta(seconds=10),
+        "retry_exponential_backoff": 2.0,
+    }
+
+
+def pool_of(step: Step) -> dict[str, str]:
+    return {"pool": POOL} if step.heavy else {}
+
+
 class StepOperator(_Subprocess):
     """One step of the night."""
 
@@ -82,10 +96,7 @@ class StepOperator(_Subprocess):
             else "Always runs; running it twice changes nothing."
         )
         doc = f"**{step.does}**\n\n{how} The same by hand: `python -m pipeline {step.name} --run RUN`."
-        heavy = {"pool": POOL} if step.heavy else {}
-        limits = {"execution_timeout": timedelta(minutes=step.timeout_minutes), "retries": 2}
-        backoff = {"retry_delay": timedelta(seconds=10), "retry_exponential_backoff": 2.0}
-        super().__init__(task_id=step.name, doc_md=doc, **heavy, **limits, **backoff, **kwargs)
+        super().__init__(task_id=step.name, doc_md=doc, **pool_of(step), **limits_of(step), **kwargs)
         self.step_name = step.name
         self.operator_extra_links = (ReportLink(),) if step.name in STEPS_WITH_A_PAGE else ()
 
@@ -97,6 +108,33 @@ class StepOperator(_Subprocess):
             event.extra = {"days": request.days, "keys": dict(report["digests"]), **request.handed_on()}
             event.add_partitions(str(Days.parse(request.days).last))
         return report
+
+
+class PartsOperator(_Subprocess):
+    """Says which parts a mapped step has tonight."""
+
+    def __init__(self, *, step: Step, **kwargs: Any) -> None:
+        doc = f"Lists the {step.tasks[0]} of `{step.name}`, in the order in which they run."
+        super().__init__(task_id=step.tasks[0], doc_md=doc, **limits_of(step), **kwargs)
+        self.step_name = step.name
+
+    def _command(self, process: StepProcess, context: Any) -> list[str]:
+        return process.step(self.step_name, [*Request.of(context).arguments(), "--parts"])["parts"]
+
+
+class PartOperator(_Subprocess):
+    """One part of a mapped step. It may fail: the step itself tells of it and goes on with the others.
+
+    Args:
+        step_name: in the catalogue; a mapped task's arguments are stored, so they are words.
+    """
+
+    def __init__(self, *, step_name: str, part: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.step_name, self.part = step_name, part
+
+    def _command(self, process: StepProcess, context: Any) -> dict[str, Any]:
+        return process.step(self.step_name, [*Request.of(context).arguments(), "--part", self.part])
 
 
 class ToolOperator(_Subprocess):
@@ -239,9 +277,25 @@ def _moment(text: str) -> datetime:
 
 def step_tasks(steps: Sequence[Step], outlets: Mapping[str, list[Asset]] | None = None) -> dict[str, StepOperator]:
     """Makes the tasks of these steps, in the DAG around the call, with the catalogue's edges."""
-    tasks = {s.name: StepOperator(step=s, outlets=(outlets or {}).get(s.name, [])) for s in steps}
+    tasks: dict[str, StepOperator] = {}
     for step in steps:
+        # Whoever waits for parts must not wait for anything else: a failure there would count as one of theirs.
+        rule = {"trigger_rule": TriggerRule.ALL_DONE_MIN_ONE_SUCCESS} if step.part else {}
+        tasks[step.name] = StepOperator(step=step, outlets=(outlets or {}).get(step.name, []), **rule)
+        first = _parts_before(tasks[step.name], step) if step.part else tasks[step.name]
         for earlier in step.after:
             if earlier in tasks:
-                tasks[earlier] >> tasks[step.name]
+                tasks[earlier] >> first
     return tasks
+
+
+def _parts_before(whole: StepOperator, step: Step) -> PartsOperator:
+    """Puts the tasks of a mapped step's parts before it and returns the one that lists them."""
+    listing = PartsOperator(step=step)
+    doc = f"One {step.part} of `{step.name}`. The same by hand: `python -m pipeline {step.name} --run RUN --part NAME`."
+    limits = {**pool_of(step), **limits_of(step)}
+    each = PartOperator.partial(
+        task_id=step.part, step_name=step.name, doc_md=doc, map_index_template="{{ task.part }}", **limits
+    ).expand(part=listing.output)
+    each >> whole
+    return listing

@@ -121,6 +121,11 @@ class AirflowClient:
         return run
 
 
+def name_of(task: Mapping[str, Any]) -> str:
+    """Returns what a task instance is called: one of a mapped task by its part's name, while it waits by a number."""
+    return task["task_id"] if task["map_index"] < 0 else f"{task['task_id']} {task['rendered_map_index']}"
+
+
 def _told(answer: httpx.Response, asked: str) -> Any:
     """Raises: UsageError: Airflow refuses what was asked."""
     if answer.is_error:

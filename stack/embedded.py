@@ -15,7 +15,7 @@ import psutil
 
 from pipeline.core.errors import PipelineError, UnavailableError
 from stack import processes, secrets
-from stack.airflow import SECONDS_BETWEEN_LOOKS, AirflowClient
+from stack.airflow import SECONDS_BETWEEN_LOOKS, AirflowClient, name_of
 from stack.places import CODE, Places, read_state, write_state
 from stack.services import pipeline_environment
 
@@ -180,7 +180,8 @@ class Stack:
         return self.airflow.wait(dag_id, run_id, timeout_seconds)["state"]
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
-        return {task["task_id"]: task["state"] for task in self.airflow.tasks(dag_id, run_id)}
+        """Returns the state of every task by its name, that of a mapped one by task and part."""
+        return {name_of(task): task["state"] for task in self.airflow.tasks(dag_id, run_id)}
 
     def report(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any] | None:
         return self.airflow.report(dag_id, run_id, task_id)
@@ -206,5 +207,5 @@ class Stack:
                 return run["dag_run_id"]
         return None
 
-    def task_log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> Path:
-        return self.places.task_log(dag_id, run_id, task_id, attempt)
+    def task_log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1, map_index: int = -1) -> Path:
+        return self.places.task_log(dag_id, run_id, task_id, attempt, map_index)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stack.airflow import ENDED, SECONDS_BETWEEN_LOOKS
+from stack.airflow import ENDED, SECONDS_BETWEEN_LOOKS, name_of
 from stack.embedded import Stack
 from stack.terminal import View
 
@@ -54,6 +54,7 @@ class Follower:
     def __init__(self, stack: Stack, view: View, each_look: Callable[[], None]) -> None:
         self.stack, self.view, self.each_look = stack, view, each_look
         self._tails: dict[Path, Tail] = {}
+        self._names: dict[tuple[str, int], str] = {}
         self.seconds: dict[str, float] = {}
 
     def follow(self, dag_id: str, run_id: str) -> str:
@@ -68,16 +69,26 @@ class Follower:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _show(self, dag_id: str, run_id: str, task: dict[str, Any]) -> None:
-        name, attempt = task["task_id"], max(task["try_number"], 1)
+        name, attempt = self._name(task), max(task["try_number"], 1)
+        if not name:
+            return
         # Before a retry Airflow already counts the attempt to come, whose log does not exist yet.
         for number in range(1, attempt + 1):
-            path = self.stack.task_log(dag_id, run_id, name, number)
+            path = self.stack.task_log(dag_id, run_id, task["task_id"], number, task["map_index"])
             for entry in self._tails.setdefault(path, Tail(path)).new():
                 if entry.get("logger") == STEP_LOGGER and not NOISE.match(entry["event"]):
                     self.view.line(name, entry["event"])
         took = _seconds(task)
         self.seconds[name] = took
         self.view.task(name, task["state"], took, attempt)
+
+    def _name(self, task: dict[str, Any]) -> str:
+        """Returns what a task is called; empty of a mapped one that has not begun."""
+        place = task["task_id"], task["map_index"]
+        # Airflow forgets a part's name while it waits for its next attempt.
+        if task["map_index"] < 0 or task["rendered_map_index"] != str(task["map_index"]):
+            self._names[place] = name_of(task)
+        return self._names.get(place, "")
 
 
 def _seconds(task: dict[str, Any]) -> float:

@@ -62,7 +62,7 @@ class Night:
 
     def __post_init__(self) -> None:
         self.stack = Stack(self.shop.root, shop=self.shop.named)
-        self.view = View(step.name for step in STEPS)
+        self.view = View(task for step in STEPS for task in step.tasks)
         self.follower = Follower(self.stack, self.view, self._weigh)
 
     def run(self) -> int:

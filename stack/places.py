@@ -41,8 +41,11 @@ class Places:
     def lock(self) -> Path:
         return self.root / "stack.lock"
 
-    def task_log(self, dag_id: str, run_id: str, task_id: str, attempt: int) -> Path:
+    def task_log(self, dag_id: str, run_id: str, task_id: str, attempt: int, map_index: int = -1) -> Path:
+        """Args: map_index: of a mapped task, which one; -1: it is none."""
         folder = self.airflow_home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+        if map_index >= 0:
+            folder /= f"map_index={map_index}"
         return folder / f"attempt={attempt}.log"
 
 

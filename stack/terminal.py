@@ -57,7 +57,7 @@ class View:
 
     def task(self, name: str, state: str | None, seconds: float, attempt: int) -> None:
         """Notes where a task stands now."""
-        row = self.rows.setdefault(name, Row())
+        row = self._row(name)
         state = state or "waiting"
         changed = state != row.state or attempt != row.attempt
         row.state, row.seconds, row.attempt = state, seconds, attempt
@@ -71,9 +71,23 @@ class View:
 
     def line(self, name: str, text: str) -> None:
         """Shows what a task's step just said."""
-        self.rows.setdefault(name, Row()).says = text
+        self._row(name).says = text
         if self._live is None:
             self.console.print(f"{self.elapsed} {name} | {text}", markup=False, soft_wrap=True)
+
+    def _row(self, name: str) -> Row:
+        """Returns a task's row; one of a mapped task, `task part`, gets its own behind its task's others."""
+        if name not in self.rows:
+            self._insert(name)
+        return self.rows[name]
+
+    def _insert(self, name: str) -> None:
+        task = name.partition(" ")[0]
+        rows = list(self.rows.items())
+        places = [place for place, (known, _) in enumerate(rows) if known.partition(" ")[0] == task]
+        rows.insert(places[-1] + 1 if places else len(rows), (name, Row()))
+        # The row that stood for all of them says nothing any more.
+        self.rows = {known: row for known, row in rows if known != task}
 
     def _table(self) -> Group:
         table = Table(box=None, pad_edge=False)

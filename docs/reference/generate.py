@@ -68,7 +68,8 @@ def steps_page() -> str:
     rows = []
     for step in STEPS:
         after = ", ".join(f"`{name}`" for name in step.after) or "raw logs"
-        rows.append(f"| `{step.name}` | {after} | {step.kind} | {step.timeout_minutes} min | {step.does} |")
+        parts = f" Each {step.part} is a task of its own before it." if step.part else ""
+        rows.append(f"| `{step.name}` | {after} | {step.kind} | {step.timeout_minutes} min | {step.does}{parts} |")
     head = ["# The steps of the night", MADE, "| step | waits for | kind | timeout | does |", "|---|---|---|---|---|"]
     return "\n".join([head[0], "", head[1], "", *head[2:], *rows, ""])
 

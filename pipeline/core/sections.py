@@ -292,6 +292,12 @@ class Optimize(Section):
         0.25, gt=0, le=1, description="Rank of a factorised Dense kernel, as a share of its full rank."
     )
     finetune_epochs: int = Field(1, ge=1, description="Epochs of fine-tuning for recipes that train.")
+    max_minutes: float = Field(
+        60.0,
+        ge=0,
+        description="A recipe not begun so long after the first is not tried; float32 always is.",
+        json_schema_extra=FREE,
+    )
 
 
 class Register(Section):

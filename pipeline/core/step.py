@@ -9,11 +9,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.core.errors import UsageError
+
 if TYPE_CHECKING:
     from pipeline.core.run import Run
     from pipeline.core.settings import Settings
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Report:
         uris: where it can be opened.
         verdict: `pass`, `fail`, `inconclusive`, or a stage's own word such as `promoted`; empty when it judges nothing.
         cached: the step was not run because an artifact with its key existed.
+        parts: of a step that was asked for its parts, their names in the order in which they are to run.
     """
 
     sentence: str
@@ -37,6 +40,7 @@ class Report:
     uris: Mapping[str, str] = field(default_factory=dict)
     verdict: str = ""
     cached: bool = False
+    parts: tuple[str, ...] = ()
 
     def as_cached(self) -> Report:
         return replace(self, cached=True)
@@ -46,12 +50,15 @@ class Report:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Report:
-        return cls(**raw)
+        return cls(**{**raw, "parts": tuple(raw.get("parts", ()))})
 
 
 @dataclass(frozen=True)
 class Step:
     """One stage of the night. Its code is `pipeline.<name>.step:run`, imported only when it runs.
+
+    A mapped step may be run in parts, one task each, before it runs as a whole and makes what is not there yet. Its
+    module also holds `parts(settings, run) -> names` and `run_part(settings, run, name) -> Report`.
 
     Attributes:
         name: the verb; also its folder, command, task and test folder.
@@ -60,6 +67,7 @@ class Step:
         does: one line for help, docs and the Airflow page.
         timeout_minutes: after which the orchestrator kills it.
         heavy: takes a slot of the `training` pool.
+        part: of a mapped step, what one of its parts is called; empty: it has none.
     """
 
     name: str
@@ -68,9 +76,31 @@ class Step:
     does: str
     timeout_minutes: int = 30
     heavy: bool = False
+    part: str = ""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What an orchestrator's tasks are called, in order: of a mapped step who lists, each part, the whole."""
+        return (f"{self.part}s", self.part, self.name) if self.part else (self.name,)
 
     def load(self) -> Callable[[Settings, Run], Report]:
-        return import_module(f"pipeline.{self.name}.step").run
+        return self._module().run
+
+    def list_parts(self, settings: Settings, run: Run) -> Report:
+        names = tuple(self._module().parts(settings, run))
+        return Report(f"{self.part}s in the order in which they run: {', '.join(names)}.", parts=names)
+
+    def run_part(self, settings: Settings, run: Run, name: str) -> Report:
+        """Raises: UsageError: the step has no such part."""
+        from pipeline.core.names import nearest
+
+        known = self._module().parts(settings, run)
+        if name not in known:
+            raise UsageError(f"{self.name} has no {self.part} {name!r} under these settings{nearest(name, known)}")
+        return self._module().run_part(settings, run, name)
+
+    def _module(self) -> Any:
+        return import_module(f"pipeline.{self.name}.step")
 
 
 def write_result(path: Path, step: str, report: Report | None, error: str = "", retry_may_help: bool = False) -> None:

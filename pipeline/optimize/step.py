@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.core.artifacts import Artifact
-from pipeline.core.errors import DataError, PipelineError, UnavailableError
-from pipeline.core.progress import progress
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
@@ -21,9 +19,21 @@ from pipeline.model.statistics import interval, paired_interval
 from pipeline.optimize import attempt, latency, pareto
 from pipeline.optimize.choose import Row, choose
 from pipeline.optimize.inputs import Inputs
-from pipeline.optimize.recipes import YARDSTICK, Recipe, chosen_recipes, key_sections
+from pipeline.optimize.recipes import YARDSTICK, Recipe
+from pipeline.optimize.search import MADE, NOT_TRIED, STAGE, Outcome, Search
 
-STAGE = "optimize"
+
+def parts(settings: Settings, run: Run) -> tuple[str, ...]:
+    """Returns the recipes in the order in which they are to be tried.
+
+    Raises: SettingsError: a recipe's name is unknown.
+    """
+    return tuple(recipe.name for recipe in Search(settings, run).in_order)
+
+
+def run_part(settings: Settings, run: Run, part: str) -> Report:
+    """Leaves the artifact of one recipe."""
+    return Search(settings, run).run_part(part)
 
 
 def run(settings: Settings, run: Run) -> Report:
@@ -33,65 +43,49 @@ def run(settings: Settings, run: Run) -> Report:
         SettingsError: a recipe's name is unknown.
         DataError: float32, which all are held against, failed; or nothing stays within the budgets.
     """
-    recipes = chosen_recipes(settings.optimize.recipes)
-    inputs = Inputs(run.artifact("prepare"), run.artifact("train"), settings.shop.metric)
-    read = {"prepare": inputs.prepared.digest, "train": inputs.trained.digest}
-    night = _Night(settings, run, inputs, recipes, read)
-    sections = {**settings.keyed(STAGE), "shop": {"k": settings.shop.k, "metric": settings.shop.metric}}
-    return run.once(STAGE, read, sections, night.fill)
+    search = Search(settings, run)
+    outcomes = search.outcomes()
+    night = _Night(settings, run, search.inputs, search.recipes, outcomes)
+    report = run.once(STAGE, search.read, search.sections(outcomes), night.fill)
+    search.notes.end()
+    return report
 
 
 class _Night:
     """One run's recipes on their way to a choice."""
 
     def __init__(
-        self, settings: Settings, run: Run, inputs: Inputs, recipes: Sequence[Recipe], read: dict[str, str]
+        self,
+        settings: Settings,
+        run: Run,
+        inputs: Inputs,
+        recipes: Sequence[Recipe],
+        outcomes: Mapping[str, Outcome],
     ) -> None:
-        self.settings, self.run, self.inputs, self.recipes, self.read = settings, run, inputs, recipes, read
+        self.settings, self.run, self.inputs, self.recipes, self.outcomes = settings, run, inputs, recipes, outcomes
 
     def fill(self, folder: Path) -> Report:
-        made, failed = self._try_all()
+        made = {name: self.run.artifact(STAGE, name) for name, found in self.outcomes.items() if found is MADE}
         per_query = {name: np.load(artifact.file(attempt.PER_QUERY)) for name, artifact in made.items()}
-        rows = [self._row(recipe, made, per_query, failed) for recipe in self.recipes]
-        rows = choose(self._timed(rows, made), per_query, self.inputs.judged.users, self.settings.optimize)
+        rows = [self._row(recipe, made, per_query) for recipe in self.recipes]
+        rows = self._chosen(self._timed(rows, made), per_query)
         chosen = next(row for row in rows if row.verdict == "chosen")
         shutil.copytree(made[chosen.recipe].file(attempt.BUNDLE), folder / attempt.BUNDLE)
         self._write(folder, rows, chosen)
         return self._report(folder, rows, chosen)
 
-    def _try_all(self) -> tuple[dict[str, Artifact], dict[str, str]]:
-        made: dict[str, Artifact] = {}
-        failed: dict[str, str] = {}
-        with progress("optimize", len(self.recipes), "recipes") as shown:
-            for recipe in self.recipes:
-                try:
-                    self._try(recipe)
-                    made[recipe.name] = self.run.artifact(STAGE, recipe.name)
-                except (OSError, UnavailableError):
-                    raise
-                except Exception as error:
-                    failed[recipe.name] = _first_line(error)
-                    if recipe.name == YARDSTICK:
-                        raise _without_yardstick(error) from error
-                shown.advance(recipe=recipe.name)
-        return made, failed
+    def _chosen(self, rows: Sequence[Row], per_query: dict[str, np.ndarray]) -> list[Row]:
+        """Returns the rows with verdicts; those not tried have theirs already."""
+        tried = [row for row in rows if row.verdict != NOT_TRIED]
+        judged = choose(tried, per_query, self.inputs.judged.users, self.settings.optimize)
+        by_name = {row.recipe: row for row in judged}
+        return [by_name.get(row.recipe, row) for row in rows]
 
-    def _try(self, recipe: Recipe) -> None:
-        sections = key_sections(recipe, self.settings.optimize, self.settings.shop)
-        self.run.once(
-            STAGE,
-            self.read,
-            sections,
-            lambda folder: attempt.carry_out(recipe, self.inputs, self.settings, folder),
-            part=recipe.name,
-        )
-
-    def _row(
-        self, recipe: Recipe, made: dict[str, Artifact], per_query: dict[str, np.ndarray], failed: dict[str, str]
-    ) -> Row:
+    def _row(self, recipe: Recipe, made: dict[str, Artifact], per_query: dict[str, np.ndarray]) -> Row:
         row = Row(recipe.name, recipe.doc, len(recipe.transforms))
-        if recipe.name in failed:
-            return Row(recipe.name, recipe.doc, row.transforms, verdict="failed", reason=failed[recipe.name])
+        outcome = self.outcomes[recipe.name]
+        if outcome is not MADE:
+            return replace(row, verdict=outcome.verdict, reason=outcome.reason)
         judged, artifact = self.inputs.judged, made[recipe.name]
         recall_Q, float_Q = per_query[recipe.name], per_query[YARDSTICK]
         notes = artifact.json(attempt.NOTES)
@@ -159,24 +153,10 @@ class _Night:
         )
 
 
-def _first_line(error: Exception) -> str:
-    text = (str(error).strip().splitlines() or [""])[0][:300]
-    return text if isinstance(error, PipelineError) else f"{type(error).__name__}: {text}"
-
-
-def _without_yardstick(error: Exception) -> PipelineError:
-    if isinstance(error, PipelineError):
-        return error
-    return DataError(
-        f"The recipe {YARDSTICK} failed ({_first_line(error)}), and every other one is held against it; "
-        "mend the trained towers and run optimize again."
-    )
-
-
 def _sentence(rows: Sequence[Row], chosen: Row, yardstick: Row, k: int) -> str:
     kept = chosen.recall.mean / yardstick.recall.mean if yardstick.recall.mean else 1.0
     told = f"{chosen.recipe} chosen: {yardstick.bytes / chosen.bytes:.1f}x smaller than float32, "
     told += f"recall@{k} {chosen.recall.mean:.4f} ({kept:.1%} of float32's), p99 {chosen.p99_ms:.2f} ms"
-    out = [row for row in rows if row.verdict in ("rejected", "failed") and row is not yardstick]
+    out = [row for row in rows if row.verdict in ("rejected", "failed", NOT_TRIED) and row is not yardstick]
     others = [f"{row.recipe} {row.verdict}: {row.reason}" for row in out]
     return "; ".join([told, *others]) + "."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import subprocess
@@ -46,6 +47,15 @@ def test_a_step_reads_only_steps_before_it() -> None:
     assert list(BY_NAME) == [step.name for step in STEPS]
 
 
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_only_a_mapped_step_has_parts(step) -> None:
+    options = {parameter.name for parameter in COMMANDS[step.name].params}
+    module = importlib.import_module(f"pipeline.{step.name}.step")
+    assert {"part", "parts"} & options == ({"part", "parts"} if step.part else set())
+    assert hasattr(module, "parts") == hasattr(module, "run_part") == bool(step.part)
+    assert step.tasks == ((f"{step.part}s", step.part, step.name) if step.part else (step.name,))
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_and_option_has_help(name: str) -> None:
     command = COMMANDS[name]
@@ -85,12 +95,17 @@ def test_the_command_line_and_the_catalogue_load_nothing_heavy(module: str, heav
 
 def test_the_result_message_is_versioned_and_reads_back(tmp_path: Path) -> None:
     report = Report(
-        "done", counts={"rows": 3}, metrics={"recall_at_20": 0.25}, digests={"bundle": "ab"}, verdict="pass"
+        "done",
+        counts={"rows": 3},
+        metrics={"recall_at_20": 0.25},
+        digests={"bundle": "ab"},
+        verdict="pass",
+        parts=("float32", "dynamic_int8"),
     )
     write_result(tmp_path / "result.json", "gate", report)
     message = json.loads((tmp_path / "result.json").read_text())
     assert {k: message[k] for k in ("version", "step", "error", "retry_may_help")} == {
-        "version": 1,
+        "version": 2,
         "step": "gate",
         "error": "",
         "retry_may_help": False,

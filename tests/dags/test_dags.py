@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.steps import STEPS
+from pipeline.steps import BY_NAME, STEPS
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 NAMES = sorted(path.stem for path in DAGS.glob("*.py"))
@@ -34,7 +35,8 @@ print(json.dumps({
             "params": {k: p.schema for k, p in ((k, d.params.get_param(k)) for k in d.params)},
             "edges": sorted([t.task_id, down] for t in d.tasks for down in t.downstream_task_ids),
             "tasks": {t.task_id: {
-                "doc": t.doc_md or "", "pool": t.pool, "retries": t.retries,
+                "doc": t.doc_md or "", "pool": t.pool, "retries": t.retries, "rule": t.trigger_rule,
+                "named_by": t.map_index_template if t.is_mapped else None,
                 "minutes": t.execution_timeout.total_seconds() / 60 if t.execution_timeout else None,
                 "outlets": [o.name for o in t.outlets],
             } for t in d.tasks},
@@ -79,14 +81,30 @@ def test_parsing_a_dag_loads_nothing_heavy(name: str, described: dict[str, Any])
 
 def test_every_step_is_a_task_of_exactly_one_dag(dags: dict[str, Any]) -> None:
     tasks = [task for name in (INGEST, RETRAIN) for task in dags[name]["tasks"]]
-    assert sorted(tasks) == sorted(step.name for step in STEPS)
+    assert sorted(tasks) == sorted(task for step in STEPS for task in step.tasks)
 
 
 @pytest.mark.parametrize("name", [INGEST, RETRAIN])
-def test_edges_are_the_catalogues(name: str, dags: dict[str, Any]) -> None:
-    tasks = dags[name]["tasks"]
-    wanted = [[earlier, s.name] for s in STEPS for earlier in s.after if s.name in tasks and earlier in tasks]
-    assert dags[name]["edges"] == sorted(wanted)
+def test_edges_are_the_catalogues_and_a_mapped_step_waits_for_its_parts_alone(name: str, dags: dict[str, Any]) -> None:
+    steps = [step for step in STEPS if step.name in dags[name]["tasks"]]
+    known = {step.name for step in steps}
+    wanted = [[earlier, step.tasks[0]] for step in steps for earlier in step.after if earlier in known]
+    within = [list(pair) for step in steps for pair in pairwise(step.tasks)]
+    assert dags[name]["edges"] == sorted(wanted + within)
+
+
+def test_each_recipe_is_a_task_of_its_own_that_may_fail(dags: dict[str, Any]) -> None:
+    tasks, optimize = dags[RETRAIN]["tasks"], BY_NAME["optimize"]
+    assert {name for name, task in tasks.items() if task["named_by"]} == {"recipe"}
+    recipe = tasks["recipe"]
+    assert recipe["named_by"] == "{{ task.part }}"
+    assert (recipe["pool"], recipe["retries"], recipe["minutes"]) == ("training", 2, optimize.timeout_minutes)
+    assert tasks["recipes"]["pool"] == "default_pool"
+    # One recipe that was made is enough to choose; a training that failed leaves none, and everything else waits for
+    # the success of all before it.
+    assert {name: task["rule"] for name, task in tasks.items() if task["rule"] != "all_success"} == {
+        "optimize": "all_done_min_one_success"
+    }
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)

@@ -18,13 +18,18 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.core.run import run_id_from
+from pipeline.core.sections import Optimize
 from pipeline.model.bundle import ITEMS
 from pipeline.model.catalogue import Catalogue
 from pipeline.steps import STEPS
 from stack.airflow import SECONDS_BETWEEN_LOOKS
 from tests.end_to_end.conftest import INGEST, RETRAIN, Night, Review, Shop
 
-RETRAIN_STEPS = [step.name for step in STEPS if step.name not in ("ingest", "validate")]
+RETRAIN_STEPS = [step for step in STEPS if step.name not in ("ingest", "validate")]
+RETRAIN_TASKS = {
+    *(task for step in RETRAIN_STEPS for task in step.tasks if task != step.part),
+    *(f"recipe {name}" for name in Optimize().recipes),
+}
 
 
 def _aliases(shop: Shop) -> dict[str, str]:
@@ -42,7 +47,7 @@ def _served_within(shop: Shop, digest: str, seconds: float = 30) -> bool:
 
 
 def test_the_first_night_is_promoted_and_served(shop: Shop, first_night: Night) -> None:
-    assert first_night.tasks == dict.fromkeys(RETRAIN_STEPS, "success")
+    assert first_night.tasks == dict.fromkeys(RETRAIN_TASKS, "success")
     assert first_night.decision["outcome"] == "pass", first_night.decision["sentence"]
     assert first_night.report("promote")["verdict"] == "promoted"
     digest = first_night.decision["challenger"]["digest"]
@@ -79,7 +84,7 @@ def test_the_server_answers_recommendation_search_and_similar_items(shop: Shop, 
 
 
 def test_a_worse_model_is_refused_and_the_champion_stays(shop: Shop, first_night: Night, worse_night: Night) -> None:
-    assert worse_night.tasks == dict.fromkeys(RETRAIN_STEPS, "success")
+    assert worse_night.tasks == dict.fromkeys(RETRAIN_TASKS, "success")
     assert worse_night.decision["outcome"] == "fail"
     failed = {gate["gate"] for gate in worse_night.decision["gates"] if gate["verdict"] == "fail"}
     assert any("accuracy" in gate or "baseline" in gate for gate in failed), failed

@@ -21,6 +21,16 @@ def test_without_a_terminal_every_change_and_every_line_is_printed_once(capsys: 
     ]
 
 
+def test_each_part_of_a_mapped_task_has_a_row_in_the_place_of_its_task() -> None:
+    view = View(["train", "recipes", "recipe", "optimize"])
+    view.task("recipe", None, 0.0, 1)
+    view.task("recipe float32", "success", 2.0, 1)
+    view.line("recipe broken", "KeyError: 'no_such_transform'")
+    view.task("recipe broken", "failed", 1.0, 1)
+    assert list(view.rows) == ["train", "recipes", "recipe float32", "recipe broken", "optimize"]
+    assert view.rows["recipe broken"].says == "KeyError: 'no_such_transform'"
+
+
 def test_a_table_shows_missing_values_as_a_dash_and_keeps_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     View([]).table("Gates", ("gate", "low"), [("recall [all]", None), ("p99", 12.34567)])
     out = capsys.readouterr().out

@@ -1,0 +1,32 @@
+"""In which order recipes are tried: what must be known first, what is likely to ship next, what costs most last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from pipeline.core.run import Layout
+from pipeline.optimize.recipes import YARDSTICK, Recipe
+
+
+def in_order(recipes: Sequence[Recipe], champions: str) -> list[Recipe]:
+    """Returns the recipes as they are tried, so that a search cut short knows the most.
+
+    The yardstick, which all are held against; then the recipe the champion was made by; then those that only convert,
+    then those that learn, each as declared.
+    """
+    return sorted(recipes, key=lambda each: (each.name != YARDSTICK, each.name != champions, _learns(each)))
+
+
+def _learns(recipe: Recipe) -> bool:
+    return bool(recipe.transforms)
+
+
+def champions_recipe(layout: Layout) -> str:
+    """Returns the recipe the serving champion was made by; empty where none serves or its bundle is not here."""
+    try:
+        digest = json.loads(layout.pointer.read_text())["digest"]
+        return json.loads((layout.bundle(digest) / "manifest.json").read_text())["recipe"]
+    except (OSError, ValueError, KeyError):
+        # A wish, not a need: without it the night tries the same recipes in another order.
+        return ""
