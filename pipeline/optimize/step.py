@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +15,11 @@ from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.model.statistics import interval, paired_interval
-from pipeline.optimize import attempt, latency, pareto
-from pipeline.optimize.choose import Row, choose
+from pipeline.optimize import attempt, record
+from pipeline.optimize.choose import Evidence, Row, choose
 from pipeline.optimize.inputs import Inputs
+from pipeline.optimize.last_night import LastNight, last_night
+from pipeline.optimize.measure import measure
 from pipeline.optimize.recipes import YARDSTICK, Recipe, chosen_recipes, key_sections
 
 STAGE = "optimize"
@@ -36,27 +35,39 @@ def run(settings: Settings, run: Run) -> Report:
     recipes = chosen_recipes(settings.optimize.recipes)
     inputs = Inputs(run.artifact("prepare"), run.artifact("train"), settings.shop.metric)
     read = {"prepare": inputs.prepared.digest, "train": inputs.trained.digest}
-    night = _Night(settings, run, inputs, recipes, read)
+    last = last_night(run)
+    night = _Night(settings, run, inputs, recipes, read, last)
     sections = {**settings.keyed(STAGE), "shop": {"k": settings.shop.k, "metric": settings.shop.metric}}
-    return run.once(STAGE, read, sections, night.fill)
+    shown = {"last_night": last.key} if last else {}
+    return run.once(STAGE, {**read, **shown}, sections, night.fill)
 
 
 class _Night:
     """One run's recipes on their way to a choice."""
 
     def __init__(
-        self, settings: Settings, run: Run, inputs: Inputs, recipes: Sequence[Recipe], read: dict[str, str]
+        self,
+        settings: Settings,
+        run: Run,
+        inputs: Inputs,
+        recipes: Sequence[Recipe],
+        read: dict[str, str],
+        last: LastNight | None,
     ) -> None:
         self.settings, self.run, self.inputs, self.recipes, self.read = settings, run, inputs, recipes, read
+        self.last = last
 
     def fill(self, folder: Path) -> Report:
         made, failed = self._try_all()
         per_query = {name: np.load(artifact.file(attempt.PER_QUERY)) for name, artifact in made.items()}
         rows = [self._row(recipe, made, per_query, failed) for recipe in self.recipes]
-        rows = choose(self._timed(rows, made), per_query, self.inputs.judged.users, self.settings.optimize)
+        bundles = {name: artifact.file(attempt.BUNDLE) for name, artifact in made.items()}
+        rows, timing = measure(rows, bundles, self.inputs.judged, self.settings)
+        evidence = Evidence(per_query, self.inputs.judged.users, timing)
+        rows = choose(rows, evidence, self.settings.optimize)
         chosen = next(row for row in rows if row.verdict == "chosen")
-        shutil.copytree(made[chosen.recipe].file(attempt.BUNDLE), folder / attempt.BUNDLE)
-        self._write(folder, rows, chosen)
+        shutil.copytree(bundles[chosen.recipe], folder / attempt.BUNDLE)
+        record.write(folder, rows, timing, self.settings, self.last)
         return self._report(folder, rows, chosen)
 
     def _try_all(self) -> tuple[dict[str, Artifact], dict[str, str]]:
@@ -110,35 +121,6 @@ class _Night:
             dense_sparsity=notes["dense_sparsity"],
             digest=notes["digest"],
         )
-
-    def _timed(self, rows: list[Row], made: dict[str, Artifact]) -> list[Row]:
-        bundles = {name: artifact.file(attempt.BUNDLE) for name, artifact in made.items()}
-        calls, k = self.settings.optimize.latency_requests, self.settings.shop.k
-        with tempfile.TemporaryDirectory() as scratch:
-            times = latency.measure(bundles, self.inputs.judged, calls, k, Path(scratch))
-        quantile = {name: np.quantile(values, [0.5, 0.99]).tolist() for name, values in times.items()}
-        return [
-            replace(row, p50_ms=quantile[row.recipe][0], p99_ms=quantile[row.recipe][1])
-            if row.recipe in quantile
-            else row
-            for row in rows
-        ]
-
-    def _write(self, folder: Path, rows: Sequence[Row], chosen: Row) -> None:
-        optimize, k = self.settings.optimize, self.settings.shop.k
-        (folder / "recipes.json").write_text(json.dumps([row.plain() for row in rows], indent=1))
-        choice = {
-            "recipe": chosen.recipe,
-            "digest": chosen.digest,
-            "reason": chosen.reason,
-            "rule": "fewest bytes within the budgets; see pipeline/optimize/choose.py",
-            "k": k,
-            "metric": self.settings.shop.metric,
-            "budgets": {name: getattr(optimize, name) for name in ("max_recall_loss", "max_p99_ms", "max_bundle_mb")},
-            "verdicts": {row.recipe: {"verdict": row.verdict, "reason": row.reason} for row in rows},
-        }
-        (folder / "choice.json").write_text(json.dumps(choice, indent=1))
-        pareto.draw(rows, k, optimize, folder)
 
     def _report(self, folder: Path, rows: Sequence[Row], chosen: Row) -> Report:
         yardstick = next(row for row in rows if row.recipe == YARDSTICK)
