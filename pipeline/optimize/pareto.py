@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.core.sections import Optimize
+from pipeline.model.recipe_table import rank
 from pipeline.optimize.choose import MEGA, Row
 from pipeline.optimize.last_night import LastNight
 from pipeline.optimize.placing import free_places
@@ -20,7 +21,6 @@ from pipeline.optimize.recipes import YARDSTICK
 
 COLOURS = {"chosen": "#0b7a4b", "front": "#2b5fa8", "rejected": "#8a8f98", "failed": "#b3261e", "not tried": "#8a8f98"}
 INK, GRID, FAINT, ALARM = "#1f2430", "#e6e8ec", "#6b7280", "#b3261e"
-ORDER = {"chosen": 0, "front": 1, "rejected": 2, "failed": 3, "not tried": 4}
 SHOWN_BUDGETS = 5
 """What lost more than so many budgets stands at the lower edge, or it would press all others together."""
 WIDE = 6
@@ -55,7 +55,7 @@ def draw(
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    listed = sorted(rows, key=lambda row: (ORDER[row.verdict], row.bytes or 0))
+    listed = sorted(rows, key=lambda row: rank(row.verdict, row.bytes))
     yardstick = next(row for row in rows if row.recipe == YARDSTICK)
     points = [_point(str(n), row, yardstick) for n, row in enumerate(listed, start=1) if row.recall]
     before = _point("", last.chosen, last.yardstick) if last else None
