@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.artifacts import write_beside
@@ -27,13 +28,15 @@ def of_run(
         server_cpu_ms: CPU time of the real server for a request with the chosen bundle, tower and index included.
         server_memory_mb: its resident memory.
     """
-    rows = {row["recipe"]: row for row in _rows(run)}
+    optimized = run.artifact("optimize").path
+    rows = {row["recipe"]: row for row in _json(optimized / "recipes.json", [])}
+    noisy = _json(optimized / "choice.json", {}).get("noisy", "")
     chosen = next((row for row in rows.values() if row.get("verdict") == "chosen"), {})
     before, after = _replica(rows.get(FLOAT, {}), FLOAT), _replica(chosen, chosen.get("recipe", "chosen"))
     around = Around(_more(server_cpu_ms, after.cpu_ms), _more(server_memory_mb, after.memory_mb))
     times = run.times()
     return [
-        cost.serving(before, after, around, prices),
+        cost.serving(before, after, around, prices, f"CPU times are {noisy}." if noisy else ""),
         cost.night(times, prices),
         cost.promoted(times, _stored_bytes(run, after.bytes), prices),
     ]
@@ -45,9 +48,8 @@ def leave(run: Run, tables: list[Table]) -> None:
     write_beside(run.folder / MARKDOWN, cost.markdown(tables) + "\n")
 
 
-def _rows(run: Run) -> list[Mapping[str, Any]]:
-    path = run.artifact("optimize").path / "recipes.json"
-    return json.loads(path.read_text()) if path.exists() else []
+def _json(path: Path, absent: Any) -> Any:
+    return json.loads(path.read_text()) if path.exists() else absent
 
 
 def _replica(row: Mapping[str, Any], name: str) -> Replica:

@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """Lines under a title; `note` says what none of them can."""
+    """Lines under a title; `note` says what holds for all of them, or why there are none."""
 
     title: str
     columns: tuple[str, ...]
@@ -141,7 +141,7 @@ class _Served:
         return known(lambda size: storage_eur_per_month(size, self.prices), self.replica.bytes)
 
 
-def serving(before: Replica, after: Replica, around: Around, prices: Cost) -> Table:
+def serving(before: Replica, after: Replica, around: Around, prices: Cost, note: str = "") -> Table:
     """Returns the table of serving before and after compression."""
     sides = tuple(_Served(replica, around, prices) for replica in (before, after))
     scope = "tower and index alone" if around.cpu_ms is None else "whole requests"
@@ -161,7 +161,7 @@ def serving(before: Replica, after: Replica, around: Around, prices: Cost) -> Ta
         ("bundle stored for a month", "EUR", lambda side: side.disk_eur, of_disk),
     )
     made = tuple(Line(what, unit, tuple(read(side) for side in sides), source) for what, unit, read, source in lines)
-    return Table("Serving, before and after compression", (before.name, after.name), made)
+    return Table("Serving, before and after compression", (before.name, after.name), made, note)
 
 
 def _month_source(prices: Cost) -> str:
@@ -178,7 +178,7 @@ def _peak_source(prices: Cost, scope: str) -> str:
     if prices.peak_requests_per_second is None:
         return "not known: set cost.peak_requests_per_second"
     load = f"cost.peak_requests_per_second {prices.peak_requests_per_second:g}"
-    return f"{load}, {prices.cores_per_replica:g} cores each, at least {prices.least_replicas}; {scope}"
+    return f"{load}, cost.cores_per_replica {prices.cores_per_replica:g}, cost.least_replicas {prices.least_replicas}; {scope}"
 
 
 def night(times: Sequence[Spent], prices: Cost) -> Table:
@@ -230,7 +230,8 @@ def _markdown(table: Table) -> list[str]:
     for line in table.lines:
         rows.append((_named(line), *(shown(value) for value in line.values), line.source))
     told = [f"\n### Cost: {table.title[0].lower()}{table.title[1:]}\n"]
-    return [*told, *([table.note] if table.note else ["| " + " | ".join(row) + " |" for row in rows])]
+    note = [f"{table.note}\n"] if table.note else []
+    return [*told, *note, *(["| " + " | ".join(row) + " |" for row in rows] if table.lines else [])]
 
 
 def _named(line: Line) -> str:

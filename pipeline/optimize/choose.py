@@ -199,8 +199,9 @@ def _judged(row: Row, out: str, winner: Row, eligible: Sequence[Row], evidence: 
         return replace(row, verdict="chosen")
     for other in [winner, *eligible]:
         if other is not row and _dominates(other, row, evidence):
-            told = "no smaller, finds no more" if evidence.timing.noisy else "no smaller, no faster, finds no more"
-            return replace(row, verdict="rejected", reason=f"{told}: {evidence.against(row, other)}")
+            speed = "" if evidence.timing.noisy else "faster or "
+            told = f"no smaller, not provably {speed}better: {evidence.against(row, other)}"
+            return replace(row, verdict="rejected", reason=told)
     return replace(row, verdict="front", reason=f"on the front, more bytes: {evidence.against(row, winner)}")
 
 

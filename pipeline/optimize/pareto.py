@@ -20,9 +20,12 @@ from pipeline.optimize.placing import free_places
 from pipeline.optimize.recipes import YARDSTICK
 
 COLOURS = {"chosen": "#0b7a4b", "front": "#2b5fa8", "rejected": "#8a8f98", "failed": "#b3261e", "not tried": "#8a8f98"}
+TEXT = {**COLOURS, "rejected": "#5b616b"}
 INK, GRID, FAINT, ALARM = "#1f2430", "#e6e8ec", "#6b7280", "#b3261e"
 SHOWN_BUDGETS = 5
 """What lost more than so many budgets stands at the lower edge, or it would press all others together."""
+WIDTH = 12.6
+"""Inches; wider, and a page would shrink its text."""
 WIDE = 6
 """A p99 that spans more than so many times is drawn on a logarithmic axis."""
 
@@ -62,13 +65,13 @@ def draw(
     style = {"font.family": "DejaVu Sans", "font.size": 10, "svg.hashsalt": "pareto", "svg.fonttype": "path"}
     with plt.rc_context(style):
         height = max(5.6, 2.4 + 0.27 * len(listed))
-        figure = plt.figure(figsize=(14.2, height))
-        left, right = (figure.add_axes((x, 0.115, 0.265, 0.715)) for x in (0.052, 0.345))
+        figure = plt.figure(figsize=(WIDTH, height))
+        left, right = (figure.add_axes((x, 0.115, 0.278, 0.7)) for x in (0.058, 0.36))
         _panel(left, points, before, budgets, "p99", noisy)
         _panel(right, points, before, budgets, "size", "")
         _dress(left, right, k)
         _head(figure, points, noisy)
-        _key(figure.add_axes((0.632, 0.03, 0.363, 0.8)), listed, points, last)
+        _key(figure.add_axes((0.658, 0.03, 0.338, 0.8)), listed, points, last)
         figure.savefig(folder / "pareto.svg", metadata={"Date": None})
         figure.savefig(folder / "pareto.png", dpi=150)
         plt.close(figure)
@@ -91,8 +94,8 @@ def _panel(axes: Any, points: Sequence[Point], before: Point | None, budgets: Op
     for point in drawn:
         _mark(axes, point, getattr(point, x), edge, hollow=point is before)
     places = [(getattr(point, x).at, max(point.kept.at, edge)) for point in drawn]
-    labels = [point.number or "last night" for point in drawn]
-    colours = [COLOURS[point.row.verdict] if point.number else FAINT for point in drawn]
+    labels = [_name(point) for point in drawn]
+    colours = [_colour(point, hollow=point is before) for point in drawn]
     _label(axes, places, labels, colours)
     if noisy:
         axes.text(0.5, 0.985, "noisy: decides nothing", transform=axes.transAxes, ha="center", va="top", color=ALARM)
@@ -126,7 +129,7 @@ def _scale(axes: Any, spans: Sequence[Span], log: bool) -> None:
 
 def _mark(axes: Any, point: Point, x: Span, edge: float, hollow: bool) -> None:
     row, kept = point.row, point.kept
-    colour = FAINT if hollow else COLOURS[row.verdict]
+    colour = _colour(point, hollow)
     if kept.at < edge:
         axes.plot(x.at, edge, marker="v", color=colour, markersize=8, clip_on=False, zorder=3)
         return
@@ -141,15 +144,29 @@ def _mark(axes: Any, point: Point, x: Span, edge: float, hollow: bool) -> None:
         markerfacecolor="white" if hollow else colour,
         markeredgecolor=colour if hollow or not chosen else "white",
         markeredgewidth=1.3 if hollow else 0.8,
-        ecolor=colour,
-        elinewidth=1,
-        alpha=1 if chosen or hollow else 0.85,
+        ecolor=(colour, 1.0 if chosen else 0.3),
+        elinewidth=1.3 if chosen else 1,
         zorder={"chosen": 5, "front": 4}.get(row.verdict, 3) - hollow,
     )
 
 
+def _name(point: Point) -> str:
+    if not point.number:
+        return "last night"
+    return YARDSTICK if point.row.recipe == YARDSTICK else point.number
+
+
+def _colour(point: Point, hollow: bool) -> str:
+    if hollow:
+        return FAINT
+    own = point.row.recipe == YARDSTICK and point.row.verdict == "rejected"
+    return INK if own else COLOURS[point.row.verdict]
+
+
 def _label(axes: Any, places: Sequence[tuple[float, float]], labels: Sequence[str], colours: Sequence[str]) -> None:
     """Numbers each point where nothing else stands, tied to it by a line where that is not close by."""
+    from matplotlib.patheffects import withStroke
+
     figure = axes.figure
     at_P2 = axes.transData.transform(np.asarray(places)) * 72 / figure.dpi
     box = axes.get_window_extent()
@@ -171,6 +188,7 @@ def _label(axes: Any, places: Sequence[tuple[float, float]], labels: Sequence[st
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 5} if far else None,
             zorder=6,
             annotation_clip=False,
+            path_effects=[withStroke(linewidth=2.2, foreground="white")],
         )
 
 
@@ -188,14 +206,14 @@ def _dress(left: Any, right: Any, k: int) -> None:
 
 
 def _head(figure: Any, points: Sequence[Point], noisy: str) -> None:
-    figure.text(0.052, 0.945, "What each recipe keeps, and what it costs", fontsize=14, fontweight="bold", color=INK)
+    figure.text(0.058, 0.945, "What each recipe keeps, and what it costs", fontsize=14, fontweight="bold", color=INK)
     queries = f"validation, {points[0].row.recall.n:,} queries, 95 % intervals; up and to the left is better"
-    figure.text(0.052, 0.9, queries, color=FAINT, fontsize=9.5)
+    figure.text(0.058, 0.9, queries, color=FAINT, fontsize=9.5)
     told = "dashed: recall budget · ▾ at the edge: lost more than fits · ★ ships"
-    figure.text(0.052, 0.865, noisy or told, color=ALARM if noisy else FAINT, fontsize=9.5)
+    figure.text(0.058, 0.865, noisy or told, color=ALARM if noisy else FAINT, fontsize=9.5)
 
 
-COLUMNS = ((0.045, "right"), (0.065, "left"), (0.56, "right"), (0.68, "right"), (0.81, "right"), (0.83, "left"))
+COLUMNS = ((0.05, "right"), (0.07, "left"), (0.56, "right"), (0.68, "right"), (0.825, "right"), (0.85, "left"))
 
 
 def _key(axes: Any, listed: Sequence[Row], points: Sequence[Point], last: LastNight | None) -> None:
@@ -208,7 +226,7 @@ def _key(axes: Any, listed: Sequence[Row], points: Sequence[Point], last: LastNi
     axes.plot([0.0, 1.0], [1 - 0.6 * step] * 2, color=GRID, linewidth=1)
     for place, (number, row, share) in enumerate(lines, start=1):
         weight = "bold" if row.verdict == "chosen" else "normal"
-        _line(axes, 1 - (place + 0.25) * step, _cells(number, row, share), COLOURS[row.verdict], weight)
+        _line(axes, 1 - (place + 0.25) * step, _cells(number, row, share), TEXT.get(row.verdict, FAINT), weight)
     if last:
         before = _point("", last.chosen, last.yardstick)
         cells = ("☆", f"last night: {last.chosen.recipe}", *_figures(last.chosen, before.kept.at), "")

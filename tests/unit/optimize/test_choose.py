@@ -99,7 +99,7 @@ def test_more_work_for_the_same_bytes_and_recall_is_dominated() -> None:
     )
     assert rows["plain"].verdict == "chosen"
     assert rows["worked"].verdict == "rejected"
-    assert rows["worked"].reason.startswith("no smaller, no faster, finds no more: 1.000x the bytes")
+    assert rows["worked"].reason.startswith("no smaller, not provably faster or better: 1.000x the bytes")
 
 
 def test_more_work_for_the_same_bytes_ships_when_it_provably_finds_more() -> None:
@@ -121,7 +121,7 @@ def test_a_bigger_recipe_that_finds_more_stays_on_the_front() -> None:
         max_recall_loss=0.5,
     )
     assert (rows["small"].verdict, rows["big"].verdict) == ("chosen", "front")
-    assert rows["float32"].reason.startswith("no smaller, no faster, finds no more: 2.000x the bytes")
+    assert rows["float32"].reason.startswith("no smaller, not provably faster or better: 2.000x the bytes")
 
 
 @pytest.mark.parametrize(
