@@ -20,6 +20,7 @@ from pipeline.optimize.search import Search
 from pipeline.steps import BY_NAME
 
 DAY = "2024-05-08"
+MEASURED = ("chosen", "front", "rejected")
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,7 @@ def test_a_search_that_was_cut_is_not_what_a_complete_one_is_answered_with(root:
     run, carried = _run(root), _counted(monkeypatch)
     step.run(_settings(root, "[dynamic_int8]", "optimize.max_minutes=0"), run)
     whole = step.run(_settings(root, "[dynamic_int8]"), run)
-    assert not whole.cached and _rows(run)["dynamic_int8"][0] != "not tried"
+    assert not whole.cached and _rows(run)["dynamic_int8"][0] in MEASURED
     # What the cut one made was kept. And the other way round: what is known by now is taken, whatever the time.
     assert carried == ["dynamic_int8"]
     assert step.run(_settings(root, "[dynamic_int8]", "optimize.max_minutes=0"), run).digests == whole.digests
@@ -198,7 +199,7 @@ def test_a_part_that_was_mended_takes_the_place_of_its_failure(root: Path, monke
     assert step.run(settings, run).cached
     step.run_part(settings, run, "dynamic_int8")
     assert not step.run(settings, run).cached
-    assert _rows(run)["dynamic_int8"][0] == "chosen"
+    assert _rows(run)["dynamic_int8"][0] in MEASURED
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -210,7 +211,7 @@ def test_a_full_disk_or_a_persons_stop_is_no_row_and_is_tried_again(root: Path, 
             with pytest.raises(type(error)):
                 step.run(settings, run)
     step.run(settings, run)
-    assert _rows(run)["dynamic_int8"][0] == "chosen"
+    assert _rows(run)["dynamic_int8"][0] in MEASURED
 
 
 def test_a_recipe_whose_process_was_killed_each_time_is_a_row_not_the_end_of_the_night(root: Path, monkeypatch) -> None:
