@@ -1,6 +1,6 @@
 """How small and how fast a release bundle gets and what it still finds: every recipe beside float32.
 
-    python -m benchmarks.optimize                                  both data sets of BEHAVIOUR_LOGS_DIR, a made catalogue
+    python -m benchmarks.optimize              both data sets of BEHAVIOUR_LOGS_DIR and a made catalogue
     python -m benchmarks.optimize --data made --made-items 100000
 
 The model is learnt and every declared recipe carried out, measured and judged by the real commands, at their defaults
@@ -43,7 +43,8 @@ KEPT = {0.99: ">= 7", 0.998: ">= 4"}
 NO_SLOWER = "<= 1.15"
 """Below it nothing is decided on a shared machine."""
 K = 20
-COLUMNS = ("recipe", "bytes", "times smaller", "recall@20 kept", "interval", "p99 to float32's", "memory MB", "verdict", "reason")  # fmt: skip
+MEASURED = ("bytes", "times smaller", "recall@20 kept", "interval", "p99 to float32's", "memory MB")
+COLUMNS = ("recipe", *MEASURED, "verdict", "reason")
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,10 @@ def table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
             continue
         mean = max(whole["recall"]["mean"], 1e-9)
         low, high = (1 + row["difference"][end] / mean for end in ("low", "high"))
+        smaller, kept = whole["bytes"] / row["bytes"], 1 - row["relative_loss"]
         lines.append(
-            f"| {row['recipe']} | {row['bytes']:,} | {whole['bytes'] / row['bytes']:.2f} | {1 - row['relative_loss']:.4f} "
-            f"| {low:.4f} … {high:.4f} | {row['p99_ratio']['mean']:.2f} | {row['memory_mb'] or 0:.0f} "
+            f"| {row['recipe']} | {row['bytes']:,} | {smaller:.2f} | {kept:.4f} | {low:.4f} … {high:.4f} "
+            f"| {row['p99_ratio']['mean']:.2f} | {row['memory_mb'] or 0:.0f} "
             f"| {row['verdict']} | {row['reason']} |"
         )
     return "\n".join(lines)
