@@ -19,6 +19,7 @@ from pipeline.core.days import Days
 from pipeline.core.errors import PipelineError, UsageError, from_os_error
 from pipeline.core.process import die_with_parent
 from pipeline.core.run import Run
+from pipeline.core.spent import stopwatch
 from pipeline.core.step import Report, Step, write_result
 from pipeline.steps import STEPS
 
@@ -128,7 +129,9 @@ def _execute(
         parsed = Days.parse(days) if days else None
         given["shared"] = open_shared(settings)
         run = Run.open(settings.store.root.resolve(), run_id, settings.shop.timezone, parsed, **given)
-        report = work(settings, run)
+        with stopwatch(step.name, run.note_time) as watch:
+            report = work(settings, run)
+            watch.end = "cached" if report.cached else "done"
     except BaseException as error:
         if result:
             known = error if isinstance(error, PipelineError) else isinstance(error, OSError) and from_os_error(error)

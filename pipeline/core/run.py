@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +16,7 @@ from pipeline.core import artifacts
 from pipeline.core.artifacts import Artifact
 from pipeline.core.days import Days, end_of_day
 from pipeline.core.errors import MissingInputError, UsageError
+from pipeline.core.spent import Spent
 from pipeline.core.step import Report
 
 REPORT = "report.json"
@@ -205,6 +208,16 @@ class Run:
         facts = {"stage": stage, "key": final.name, "inputs": dict(inputs)}
         artifacts.build(final, fill_and_report, facts, replace=self.force)
         return made[0]
+
+    def note_time(self, spent: Spent) -> None:
+        """Leaves what one process of a step took, a file each, so that those of mapped tasks never meet."""
+        name = f"{spent.step}.{artifacts.HOST}.{os.getpid()}.{time.time_ns()}.json"
+        artifacts.write_beside(self.folder / "times" / name, json.dumps(asdict(spent), indent=1))
+
+    def times(self) -> list[Spent]:
+        """Returns what every process of this run's steps took, in the order they began."""
+        noted = [Spent(**json.loads(path.read_text())) for path in (self.folder / "times").glob("[!.]*.json")]
+        return sorted(noted, key=lambda spent: spent.began)
 
     def refer(self, stage: str, key: str, part: str = "") -> None:
         """Notes in the run's folder which artifact this stage gave it."""

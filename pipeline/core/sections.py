@@ -282,8 +282,18 @@ class Optimize(Section):
         20.0, gt=0, description="Budget for tower and index together, p99 of one thread's CPU time."
     )
     max_bundle_mb: float = Field(2000.0, gt=0, description="Budget for the release bundle on disk.")
-    latency_requests: int = Field(1000, ge=50, description="Timed calls of each recipe, interleaved.")
+    max_memory_mb: float = Field(
+        2000.0, gt=0, description="Budget for resident memory of a process that answers from the bundle."
+    )
+    latency_requests: int = Field(2000, ge=50, description="Timed calls of each recipe, interleaved.")
     sparsity: float = Field(0.5, ge=0, lt=1, description="Share of Dense weights magnitude pruning takes to zero.")
+    neuron_sparsity: float = Field(
+        0.5, ge=0, lt=1, description="Share of the hidden units of the query tower that structured pruning cuts out."
+    )
+    clusters: int = Field(16, ge=3, le=256, description="Values a Dense kernel may hold after clustering.")
+    rank_share: float = Field(
+        0.25, gt=0, le=1, description="Rank of a factorised Dense kernel, as a share of its full rank."
+    )
     finetune_epochs: int = Field(1, ge=1, description="Epochs of fine-tuning for recipes that train.")
     max_minutes: float = Field(
         60.0,

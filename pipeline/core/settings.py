@@ -20,6 +20,7 @@ from pydantic_settings.exceptions import SettingsError as UnreadableError
 from pipeline.core.errors import SettingsError
 from pipeline.core.masking import masked, shown
 from pipeline.core.names import nearest
+from pipeline.core.prices import Cost
 from pipeline.core.sections import (
     ENVIRONMENT_PREFIX,
     FREE,
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     gate: Gate = Gate()
     promote: Promote = Promote()
     serve: Serve = Serve()
+    cost: Cost = Cost()
     simulate: Simulate = Simulate()
     secrets: Secrets = Secrets()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,29 @@ from markupsafe import Markup
 from pipeline.gate import pictures
 from pipeline.gate.record import Decision, number
 from pipeline.gate.rules import Finding
+from pipeline.model import recipe_table
+from pipeline.model.cost import Table, shown
 
 TEMPLATE = Path(__file__).with_name("decision.html")
 WORDS = {"pass": "Promote", "fail": "Do not promote", "inconclusive": "A person is asked"}
 
 
-def render(decision: Decision, times_ms: Mapping[str, np.ndarray], optimized: Path) -> str:
+def render(decision: Decision, times_ms: Mapping[str, np.ndarray], optimized: Path, costs: Sequence[Table] = ()) -> str:
     """Returns the page.
 
     Args:
         times_ms: by server, for the latency picture.
-        optimized: folder that may hold `recipes.json` and `pareto.svg`.
+        optimized: folder that may hold `recipes.json`, `choice.json` and `pareto.svg`.
+        costs: tables of the run's account.
     """
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"number": lambda value: "" if value is None else number(value), "moment": _moment}
+    environment.filters |= {
+        "number": lambda value: "" if value is None else number(value),
+        "moment": _moment,
+        "shown": shown,
+    }
     p99 = next((f.threshold for f in decision.findings if f.metric == "p99_ms"), None)
     return environment.from_string(TEMPLATE.read_text()).render(
         d=decision,
@@ -41,7 +48,8 @@ def render(decision: Decision, times_ms: Mapping[str, np.ndarray], optimized: Pa
         gates=[_shown(f) for f in decision.findings],
         intervals=Markup(pictures.intervals(decision.findings)),
         latencies=Markup(pictures.latencies(times_ms, p99)),
-        recipes=_recipes(optimized / "recipes.json"),
+        recipes=_recipes(optimized),
+        costs=costs,
         pareto=_image(optimized / "pareto.svg"),
     )
 
@@ -104,41 +112,29 @@ def _shown(f: Finding) -> dict[str, Any]:
     return {"f": f, "difference": f"{f.difference:+.4f}", "span": f"{f.low:+.4f} to {f.high:+.4f}"}
 
 
-def _recipes(path: Path) -> dict[str, Any] | None:
-    """Returns columns and rows of optimize's table; None where there is no table."""
+def _recipes(optimized: Path) -> dict[str, Any] | None:
+    """Returns optimize's table, its rule and whether its machine was noisy; None where there is no table."""
+    found, choice = _json(optimized / "recipes.json"), _json(optimized / "choice.json")
+    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    if not rows:
+        return None
+    columns, cells = recipe_table.cells(rows)
+    verdicts = [row.get("verdict") for row in recipe_table.ordered(rows)]
+    told = choice if isinstance(choice, dict) else {}
+    return {
+        "columns": columns,
+        "rows": list(zip(verdicts, cells, strict=True)),
+        "rule": told.get("rule") or [],
+        "noisy": told.get("noisy") or "",
+        "timed": told.get("timed"),
+    }
+
+
+def _json(path: Path) -> Any:
     try:
-        found = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
-    columns = [(name, read) for name, read in RECIPE_COLUMNS if any(read(row) is not None for row in rows)]
-    cells = [[_cell(read(row)) for _, read in columns] for row in rows]
-    return {"columns": [name for name, _ in columns], "rows": cells} if cells and columns else None
-
-
-def _within(row: Mapping[str, Any], name: str, inner: str) -> Any:
-    value = row.get(name)
-    return value.get(inner) if isinstance(value, Mapping) else None
-
-
-RECIPE_COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...] = (
-    ("recipe", lambda row: row.get("recipe")),
-    ("verdict", lambda row: row.get("verdict")),
-    ("recall", lambda row: _within(row, "recall", "mean")),
-    ("loss to float32", lambda row: row.get("relative_loss")),
-    ("p50 ms", lambda row: row.get("p50_ms")),
-    ("p99 ms", lambda row: row.get("p99_ms")),
-    ("bytes", lambda row: row.get("bytes")),
-    ("why", lambda row: row.get("reason")),
-)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _image(path: Path) -> str:

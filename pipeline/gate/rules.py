@@ -94,10 +94,12 @@ class Measured:
 
     Attributes:
         times_ms: float64, one a request, of `challenger` and `champion`.
+        server_cpu_ms: CPU time of the challenger's server for a request; None where it could not be timed.
     """
 
     rows: dict[str, list[Evidence]] = field(default_factory=dict)
     times_ms: dict[str, np.ndarray] = field(default_factory=dict)
+    server_cpu_ms: float | None = None
 
     def add(self, metric: str, *rows: Evidence) -> None:
         self.rows.setdefault(metric, []).extend(rows)

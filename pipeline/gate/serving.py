@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.settings import Settings
-from pipeline.gate import judge, latency, trial
+from pipeline.gate import judge, trial
 from pipeline.gate.contenders import Contender
 from pipeline.gate.held_out import TestSet
 from pipeline.gate.rules import Evidence, Measured
 from pipeline.model.goldens import differences
+from pipeline.model.quantiles import quantile_interval, ratio_interval
 from pipeline.model.statistics import Interval
 
 DISTINCT_REQUESTS = 300
@@ -102,7 +103,9 @@ class _Bench:
             self._note_start(ours)
             clients = [trials[name].client for name in sides]
             trial.time_blocks(clients, self.requests, WARM_UP_BLOCKS)
+            before = ours.cpu_seconds()
             times = trial.time_blocks(clients, self.requests, blocks)
+            self.into.server_cpu_ms = 1e3 * (ours.cpu_seconds() - before) / times[0].size
             self.into.rows["memory_mb"] = [Evidence(value=_exactly(ours.memory_mb()))]
         return times
 
@@ -144,13 +147,13 @@ def latency_evidence(rounds: Sequence[np.ndarray], settings: Settings) -> dict[s
         rounds: float64 [servers, blocks, requests a block] each, milliseconds; challenger first, then champion.
     """
     gate, sides = settings.gate, np.stack(rounds, axis=1)
-    p99 = latency.quantile_interval(sides[0], 0.99, gate.confidence, gate.seed)
+    p99 = quantile_interval(sides[0], 0.99, gate.confidence, gate.seed)
     rows = {"p99_ms": Evidence(value=p99, n=p99.n)}
     for metric, quantile in QUANTILES:
         if len(sides) < 2:
             rows[metric] = Evidence(reported=True, detail="There is no champion's server to compare with.")
         else:
-            ratio = latency.ratio_interval(sides[0], sides[1], quantile, gate.confidence, gate.seed)
+            ratio = ratio_interval(sides[0], sides[1], quantile, gate.confidence, gate.seed)
             rows[metric] = Evidence(value=ratio, n=ratio.n)
     return rows
 

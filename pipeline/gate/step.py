@@ -15,6 +15,8 @@ from pipeline.gate.contenders import Contender, find_anchors, find_challenger, f
 from pipeline.gate.held_out import TestSet
 from pipeline.gate.record import Decision
 from pipeline.gate.rules import Evidence, Finding, Measured
+from pipeline.model import account
+from pipeline.model.cost import Table
 
 
 def run(settings: Settings, run: Run) -> Report:
@@ -28,8 +30,9 @@ def run(settings: Settings, run: Run) -> Report:
     findings = [_identity(challenger)] if same else _judged(measured, test, challenger, champion, settings, run)
     decision = _decide(findings, test, challenger, champion, settings, run, same)
     folder = run.folder / "decision"
-    recipes = run.artifact("optimize").path
-    record.write(folder, decision, page.render(decision, measured.times_ms, recipes))
+    tables = _account(measured, settings, run)
+    shown = page.render(decision, measured.times_ms, run.artifact("optimize").path, tables)
+    record.write(folder, decision, shown)
     _attach(settings, run, decision, folder)
     return _report(decision, folder)
 
@@ -47,6 +50,15 @@ def _judged(
             serving.measure(measured, test, challenger, champion, settings, Path(scratch))
         accuracy.measure(measured, test, challenger, champion, anchors, run.artifact("prepare"), settings)
     return judge.judge(measured.rows, settings.gate, has_champion=bool(champion and champion.retriever))
+
+
+def _account(measured: Measured, settings: Settings, run: Run) -> list[Table]:
+    """Keeps the run's cost anew: the server's own share is known only here."""
+    (memory,) = measured.rows.get("memory_mb") or [Evidence()]
+    held = memory.value.mean if memory.value else None
+    tables = account.of_run(run, settings.cost, measured.server_cpu_ms, held)
+    account.leave(run, tables)
+    return tables
 
 
 def _readable(champion: Contender | None) -> Evidence:
@@ -117,8 +129,8 @@ def _attach(settings: Settings, run: Run, decision: Decision, folder: Path) -> N
     tracking.attach(version, folder, "decision")
     facts = {"gate": decision.outcome, "gate.sentence": decision.sentence, "gate.standing": decision.standing}
     tracking.tag_version(version, facts)
-    card = run.folder / "card.md"
-    below = f"\n{card.read_text()}" if card.exists() else ""
+    pages = [run.folder / name for name in ("card.md", account.MARKDOWN)]
+    below = "".join(f"\n{path.read_text()}" for path in pages if path.exists())
     tracking.describe_version(version, record.summary(decision) + below)
 
 

@@ -59,6 +59,11 @@ class Trial:
         kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
         return int(kibibytes) * 1024 / 1e6
 
+    def cpu_seconds(self) -> float:
+        """Returns the process's CPU time so far, user and system, of all its threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 class Client:
     """One kept-alive connection."""

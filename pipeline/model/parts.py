@@ -19,12 +19,22 @@ NEVER = -1e4
 class TextPooling(layers.Layer):
     """Sums vectors with softmax weights; places whose id is 0 weigh nothing, no places give zeros."""
 
+    def __init__(self, never: float = NEVER, **given: Any) -> None:
+        super().__init__(**given)
+        self.never = never
+
+    def logits(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        return inputs[1]
+
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         """Takes values [B, T, D], logits [B, T, 1] and ids [B, T]; returns [B, D]."""
         values_BTD, logits_BT1, ids_BT = inputs
         mask_BT1 = tf.cast(tf.not_equal(ids_BT, 0), values_BTD.dtype)[:, :, tf.newaxis]
-        weights_BT1 = tf.nn.softmax(logits_BT1 + (1.0 - mask_BT1) * NEVER, axis=1) * mask_BT1
+        weights_BT1 = tf.nn.softmax(logits_BT1 + (1.0 - mask_BT1) * self.never, axis=1) * mask_BT1
         return tf.reduce_sum(weights_BT1 * values_BTD, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "never": self.never}
 
 
 class Rows(layers.Layer):
@@ -69,9 +79,9 @@ class Attention(layers.Layer):
     the answer is zeros.
     """
 
-    def __init__(self, heads: int, length: int, split_values: bool = True, **given: Any) -> None:
+    def __init__(self, heads: int, length: int, split_values: bool = True, never: float = NEVER, **given: Any) -> None:
         super().__init__(**given)
-        self.heads, self.length, self.split_values = heads, length, split_values
+        self.heads, self.length, self.split_values, self.never = heads, length, split_values, never
 
     def build(self, shapes: Any) -> None:
         self.bias_HL = self.add_weight(name="bias", shape=(self.heads, self.length), initializer="zeros")
@@ -83,18 +93,22 @@ class Attention(layers.Layer):
         Values are split between the heads, or summed whole by each and averaged.
         """
         queries_BQD, keys_BSD, values_BSD, ids_BS = inputs
-        asked, seen = _length(queries_BQD), _length(keys_BSD)
-        distance_QS = (tf.range(asked) + seen - asked)[:, tf.newaxis] - tf.range(seen)[tf.newaxis, :]
-        bias_HQS = tf.gather(self.bias_HL, tf.clip_by_value(distance_QS, 0, self.length - 1), axis=1)
+        distance_QS = _distance(queries_BQD, keys_BSD)
         open_BQS = tf.logical_and(distance_QS >= 0, tf.not_equal(ids_BS, 0)[:, tf.newaxis, :])
         open_B1QS = tf.cast(open_BQS, values_BSD.dtype)[:, tf.newaxis]
-        scale = (queries_BQD.shape[-1] // self.heads) ** -0.5
-        logits_BHQS = tf.matmul(self._split(queries_BQD), self._split(keys_BSD), transpose_b=True) * scale + bias_HQS
-        weights_BHQS = tf.nn.softmax(logits_BHQS + (1.0 - open_B1QS) * NEVER) * open_B1QS
+        weights_BHQS = tf.nn.softmax(self.logits(inputs) + (1.0 - open_B1QS) * self.never) * open_B1QS
         if not self.split_values:
             return tf.matmul(tf.reduce_mean(weights_BHQS, axis=1), values_BSD)
         answers_BHQD = tf.matmul(weights_BHQS, self._split(values_BSD))
         return tf.reshape(tf.transpose(answers_BHQD, [0, 2, 1, 3]), tf.shape(queries_BQD))
+
+    def logits(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """Returns [B, H, Q, S]: what the softmax is taken of, before places that are not seen are shut out."""
+        queries_BQD, keys_BSD = inputs[:2]
+        distance_QS = _distance(queries_BQD, keys_BSD)
+        bias_HQS = tf.gather(self.bias_HL, tf.clip_by_value(distance_QS, 0, self.length - 1), axis=1)
+        scale = (queries_BQD.shape[-1] // self.heads) ** -0.5
+        return tf.matmul(self._split(queries_BQD), self._split(keys_BSD), transpose_b=True) * scale + bias_HQS
 
     def _split(self, vectors_BSD: tf.Tensor) -> tf.Tensor:
         """Returns [B, H, S, D / H]."""
@@ -103,8 +117,14 @@ class Attention(layers.Layer):
         return tf.transpose(parted, [0, 2, 1, 3])
 
     def get_config(self) -> dict[str, Any]:
-        own = {"heads": self.heads, "length": self.length, "split_values": self.split_values}
+        own = {"heads": self.heads, "length": self.length, "split_values": self.split_values, "never": self.never}
         return {**super().get_config(), **own}
+
+
+def _distance(queries_BQD: tf.Tensor, keys_BSD: tf.Tensor) -> tf.Tensor:
+    """Returns int32 [Q, S]: how many places before each place that asks each place seen is."""
+    asked, seen = _length(queries_BQD), _length(keys_BSD)
+    return (tf.range(asked) + seen - asked)[:, tf.newaxis] - tf.range(seen)[tf.newaxis, :]
 
 
 def _length(vectors_BSD: tf.Tensor) -> Any:

@@ -18,6 +18,17 @@ from pipeline.model.lite_tower import LiteTower
 from pipeline.model.words import Words
 
 
+def looked_up(features: Mapping[str, np.ndarray], items: ItemIndex, words: Words) -> dict[str, np.ndarray]:
+    """Returns what a query tower without tables reads: `history_vectors` and `query_words` beside most features."""
+    read = {name: values for name, values in features.items() if name != "query_text"}
+    items_BL = features["history_items"]
+    met_BL = items_BL > 0
+    read["history_vectors"] = np.zeros((*items_BL.shape, items.dim), np.float32)
+    if met_BL.any():
+        read["history_vectors"][met_BL] = items.vectors(items_BL[met_BL] - 1)
+    return read | {"query_words": words.pooled(features["query_text"])}
+
+
 class QueryTower:
     """From `features.encode_queries` to float32 [B, D] of unit length. Not for two threads at once."""
 
@@ -29,17 +40,7 @@ class QueryTower:
         return self._tower.dim
 
     def __call__(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
-        read = {name: values for name, values in features.items() if name != "query_text"}
-        read["history_vectors"] = self._history(features["history_items"])
-        read["query_words"] = self._words.pooled(features["query_text"])
-        return self._tower(read)
-
-    def _history(self, items_BL: np.ndarray) -> np.ndarray:
-        vectors_BLD = np.zeros((*items_BL.shape, self._items.dim), np.float32)
-        met_BL = items_BL > 0
-        if met_BL.any():
-            vectors_BLD[met_BL] = self._items.vectors(items_BL[met_BL] - 1)
-        return vectors_BLD
+        return self._tower(looked_up(features, self._items, self._words))
 
 
 class NewItemTower:

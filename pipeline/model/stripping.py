@@ -5,13 +5,13 @@ Shapes: n items, V buckets of words, B queries or items, L history length, D dim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from pipeline.model.config import TowerConfig
-from pipeline.model.keras import keras
+from pipeline.model.keras import keras, tf
 from pipeline.model.parts import layer_scope
 from pipeline.model.towers import build_item_tower
 
@@ -38,9 +38,7 @@ def word_table(tower: keras.Model) -> tuple[np.ndarray, np.ndarray]:
 
 def with_tables(query_tower: keras.Model, items_nD: np.ndarray, words_VD: np.ndarray) -> keras.Model:
     """Returns a copy of the query tower that reads other vectors of items and words."""
-    with layer_scope():
-        copy = keras.models.clone_model(query_tower)
-    copy.set_weights(query_tower.get_weights())
+    copy = _copied(query_tower)
     for name, vectors in (("item_table", items_nD), ("text_table", words_VD)):
         (table,) = copy.get_layer(name).get_weights()
         table[1:] = vectors
@@ -55,6 +53,13 @@ def _fed(tower: keras.Model, looked_up: Mapping[str, str], without: str) -> kera
     """
     seams = {name: tower.get_layer(layer).output for layer, name in looked_up.items()}
     seams |= {given.name: given for given in tower.inputs if given.name != without}
-    behind = keras.Model(list(seams.values()), tower.output)
+    behind = keras.Model(list(seams.values()), tower.output, name=tower.name)
     inputs = [keras.Input(seam.shape[1:], dtype=seam.dtype, name=name) for name, seam in seams.items()]
-    return keras.Model(inputs, behind(inputs), name=tower.name)
+    return _copied(behind, inputs)
+
+
+def _copied(model: keras.Model, inputs: Sequence[tf.Tensor] | None = None) -> keras.Model:
+    with layer_scope():
+        copy = keras.models.clone_model(model, inputs)
+    copy.set_weights(model.get_weights())
+    return copy

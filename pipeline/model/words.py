@@ -25,9 +25,10 @@ class Words:
 
     @classmethod
     def build(cls, vectors_VD: np.ndarray, logits_V: np.ndarray, kind: str) -> Words:
-        """Args: kind: one of `item_index.KINDS`; vectors and logits of bucket 1 on, for 0 is no word."""
+        """Args: kind: one of `storage.KINDS`; vectors and logits of bucket 1 on, for 0 is no word."""
         shares_V = np.exp(logits_V - logits_V.max())
-        return cls(ItemIndex.build(vectors_VD, kind), shares_V if kind == "float32" else shares_V.astype(np.float16))
+        kept_V = shares_V if kind == "float32" else shares_V.astype(np.float16)
+        return cls(ItemIndex.build(vectors_VD, kind, lists_from=None), kept_V)
 
     @classmethod
     def load(cls, folder: Path) -> Words:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.model.item_index import ItemIndex
 from pipeline.model.retriever import Retriever
+from pipeline.model.served import looked_up
 from pipeline.model.words import Words
+from pipeline.optimize.algorithms import Plan, apply
 from pipeline.optimize.bundling import Contents, make_bundle
 from pipeline.optimize.inputs import SEED, Inputs
 from pipeline.optimize.recipes import Recipe
@@ -23,25 +24,7 @@ BUNDLE = "bundle"
 PER_QUERY = "per_query_recall.npy"
 NOTES = "recipe.json"
 LEAST_STEPS = 60
-PROBES = 256
-
-
-def _pruned(tower: Any, inputs: Inputs, settings: Settings) -> Any:
-    from pipeline.optimize.prune import prune
-
-    return prune(tower, inputs.lessons, _steps(inputs, settings), settings.optimize.sparsity, SEED)
-
-
-def _quantization_aware(tower: Any, inputs: Inputs, settings: Settings) -> Any:
-    from pipeline.optimize.quantize_aware import quantize_aware
-
-    return quantize_aware(tower, inputs.lessons, _steps(inputs, settings), SEED)
-
-
-TRANSFORMS: dict[str, Callable[[Any, Inputs, Settings], Any]] = {
-    "prune": _pruned,
-    "quantize_aware": _quantization_aware,
-}
+SAMPLES = 512
 
 
 def _steps(inputs: Inputs, settings: Settings) -> int:
@@ -56,23 +39,22 @@ def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) 
     from pipeline.optimize.convert import to_litert
 
     k, judged = settings.shop.k, inputs.judged
-    index, words = ItemIndex.build(inputs.item_vectors, recipe.items), Words.build(*inputs.words, recipe.words)
+    index = ItemIndex.build(inputs.item_vectors, recipe.items, inputs.probes)
+    words = Words.build(*inputs.words, recipe.words)
     tower = _query_tower(recipe, inputs, settings, index, words)
     contents = Contents(
         config=inputs.config,
         catalogue=inputs.catalogue,
-        query_tower=to_litert(without_tables(tower), recipe.weights),
+        query_tower=to_litert(without_tables(tower), recipe.weights, _samples(recipe, inputs, index, words)),
         item_tower=_item_tower(inputs, recipe.weights),
-        item_vectors=inputs.item_vectors,
         index=index,
         words=words,
         repeats=inputs.repeats,
         lexical=inputs.lexical,
         requests=judged.requests(k, inputs.catalogue.top_categories()),
-        probes=_probes(inputs),
         facts={"recipe": recipe.name, **inputs.facts},
     )
-    bundle = make_bundle(folder / BUNDLE, contents, k)
+    bundle = make_bundle(folder / BUNDLE, contents)
     recall_Q = judged.recall(Retriever.load(folder / BUNDLE, bundle.digest), k)
     np.save(folder / PER_QUERY, recall_Q)
     notes = {"digest": bundle.digest, "bytes": bundle.bytes, "dense_sparsity": _sparsity(tower)}
@@ -90,11 +72,21 @@ def _query_tower(recipe: Recipe, inputs: Inputs, settings: Settings, index: Item
     from pipeline.model.stripping import with_tables
 
     tower = inputs.query_tower
-    if recipe.transforms:
-        tower = with_tables(tower, index.vectors(np.arange(len(index))), words.vectors())
+    if not recipe.learns:
+        return tower
+    tower = with_tables(tower, index.vectors(np.arange(len(index))), words.vectors())
+    plan = Plan(lambda: inputs.lessons, _steps(inputs, settings), SEED, settings.optimize, inputs.config)
     for name in recipe.transforms:
-        tower = TRANSFORMS[name](tower, inputs, settings)
+        tower = apply(name, tower, plan)
     return tower
+
+
+def _samples(recipe: Recipe, inputs: Inputs, index: ItemIndex, words: Words) -> dict[str, np.ndarray] | None:
+    """Returns what the tower without tables reads of real training queries, where its ranges are fixed by them."""
+    if recipe.weights != "full_int8":
+        return None
+    features = {name: values[:SAMPLES] for name, values in inputs.lessons.features.items()}
+    return looked_up(features, index, words)
 
 
 def _sparsity(tower: Any) -> float:
@@ -110,11 +102,4 @@ def _item_tower(inputs: Inputs, weights: str) -> bytes:
     from pipeline.model.stripping import for_new_items
     from pipeline.optimize.convert import to_litert
 
-    return to_litert(for_new_items(inputs.item_tower, inputs.config), weights)
-
-
-def _probes(inputs: Inputs) -> np.ndarray:
-    from pipeline.model.features import encode_queries
-
-    features = encode_queries(inputs.config, inputs.catalogue.tower_index, inputs.judged.queries[:PROBES])
-    return inputs.query_tower.predict(features, batch_size=PROBES, verbose=0)
+    return to_litert(for_new_items(inputs.item_tower, inputs.config), "int8" if weights == "full_int8" else weights)

@@ -1,19 +1,8 @@
-"""Which recipe ships: a stated rule over measured rows; every rejection carries its figures.
-
-1. A recipe is out when it failed, or breaks a budget: its relative loss, 1 - recall / recall of float32 (point estimate
-   on the same validation queries, all kinds together), above `max_recall_loss`; p99 above `max_p99_ms`; bundle above
-   `max_bundle_mb`.
-2. A recipe other than float32 is out when it pays in nothing: neither `LEAST_SMALLER` times smaller nor
-   `LEAST_FASTER` times faster (p50, interleaved) than float32.
-3. Of the rest the one with the fewest bytes ships. Among recipes within `SAME_BYTES` of it, the one with the highest
-   recall; among those whose paired difference to it does not leave zero, the one with the fewest transforms.
-4. What is then no smaller, no faster and not provably better at finding than another of the rest is rejected as
-   dominated; the others stay on the front.
-"""
+"""Which recipe ships: a stated rule over measured rows; every rejection carries its figures. `RULE` says it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,6 +11,7 @@ import numpy as np
 from pipeline.core.errors import DataError
 from pipeline.core.sections import Optimize
 from pipeline.model.statistics import Interval, paired_interval
+from pipeline.optimize.latency import QUIET, Timing
 from pipeline.optimize.recipes import YARDSTICK
 
 LEAST_SMALLER = 1.05
@@ -29,6 +19,21 @@ LEAST_FASTER = 1.15
 """Below it nothing is decided on a shared machine."""
 SAME_BYTES = 1.01
 MEGA = 1e6
+NOT_MEASURED = ("failed", "not tried")
+
+RULE = (
+    "A recipe is out when it failed, was not tried, or breaks a budget: recall lost, relative to float32's on the same "
+    "validation queries; the upper end of p99's interval; resident memory; bytes of the bundle.",
+    f"A recipe other than float32 is out when it pays in nothing: neither {LEAST_SMALLER:g} times smaller nor, by the "
+    f"whole interval of the paired ratio of medians, {LEAST_FASTER:g} times faster than float32.",
+    f"Of the rest the one with the fewest bytes ships. Among recipes within {SAME_BYTES - 1:.0%} of it, the one with "
+    "the highest recall; among those whose paired difference to that one does not leave zero, the one with the fewest "
+    "transforms. float32 may win.",
+    "What is then no smaller, not provably faster and not provably better at finding than another of the rest is "
+    "rejected as dominated; the others stay on the front.",
+    f"float32 is timed twice. Where the interval of its median to itself leaves {1 / QUIET:.2f} to {QUIET:.2f}, the "
+    "machine is noisy, and speed, p99's budget included, decides nothing.",
+)
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,12 @@ class Row:
 
     Attributes:
         recall: through the index; difference: paired with float32, query by query; relative_loss: of its mean.
-        p50_ms, p99_ms: CPU time of tower and index, one thread.
+        p50_ms, p99_ms, cpu_ms: CPU time of tower and index, one thread, batch 1; `cpu_ms` is the mean.
+        p50_ratio, p99_ratio: to float32's, call by call; below 1 is faster.
+        memory_mb: resident, of a fresh process that answers from the bundle; peak_memory_mb: the most while loading;
+            plain_memory_mb: before it loaded anything.
         bytes: of all files of the bundle.
-        verdict: `chosen`, `front`, `rejected` or `failed`.
+        verdict: `chosen`, `front`, `rejected`, `failed` or `not tried`.
     """
 
     recipe: str
@@ -52,6 +60,14 @@ class Row:
     index_recall: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
+    cpu_ms: float | None = None
+    p50_interval: Interval | None = None
+    p99_interval: Interval | None = None
+    p50_ratio: Interval | None = None
+    p99_ratio: Interval | None = None
+    memory_mb: float | None = None
+    peak_memory_mb: float | None = None
+    plain_memory_mb: float | None = None
     bytes: int | None = None
     dense_sparsity: float | None = None
     digest: str = ""
@@ -61,91 +77,137 @@ class Row:
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
-
-def choose(rows: Sequence[Row], per_query: dict[str, np.ndarray], users: Sequence[str], budgets: Optimize) -> list[Row]:
-    """Returns the rows with verdicts and reasons, exactly one of them chosen.
-
-    Args: per_query: float64 [Q], recall by recipe; users: [Q], whose query it is.
-    Raises: DataError: no recipe stays within the budgets.
-    """
-    yardstick = next(row for row in rows if row.recipe == YARDSTICK)
-    verdicts = {row.recipe: _out(row, yardstick, budgets) for row in rows}
-    eligible = [row for row in rows if not verdicts[row.recipe]]
-    if not eligible:
-        told = "; ".join(f"{row.recipe}: {verdicts[row.recipe]}" for row in rows)
-        raise DataError(f"No recipe can ship ({told}); raise the budget under optimize that refuses, or add a recipe.")
-    no_better = _NoBetter(per_query, users)
-    winner = _winner(eligible, no_better)
-    return [_judged(row, verdicts[row.recipe], winner, eligible, yardstick, no_better) for row in rows]
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Row:
+        """Reads a row another night wrote; raises TypeError where its fields are not today's."""
+        spans = {
+            name: Interval(**value)
+            for name, value in plain.items()
+            if isinstance(value, dict) and value.keys() == Interval.__dataclass_fields__.keys()
+        }
+        return cls(**{**plain, **spans})
 
 
-def _out(row: Row, yardstick: Row, budgets: Optimize) -> str:
-    if row.verdict == "failed":
-        return row.reason
-    limits = (
-        ("loses {:.2%} of float32's recall, budget {:.2%}", row.relative_loss, budgets.max_recall_loss),
-        ("p99 {:.3f} ms, budget {:.3f} ms", row.p99_ms, budgets.max_p99_ms),
-        ("bundle {:.3f} MB, budget {:.3f} MB", row.bytes / MEGA, budgets.max_bundle_mb),
-    )
-    broken = [text.format(found, limit) for text, found, limit in limits if not found <= limit]
-    if not broken and row.recipe != YARDSTICK and not _pays(row, yardstick):
-        broken = [f"pays in nothing: {against(row, yardstick)}"]
-    return ", ".join(broken)
-
-
-def _pays(row: Row, yardstick: Row) -> bool:
-    return yardstick.bytes >= LEAST_SMALLER * row.bytes or yardstick.p50_ms >= LEAST_FASTER * row.p50_ms
-
-
-def against(row: Row, other: Row) -> str:
-    """Returns a recipe's bytes, p50 and recall relative to another's, for a person."""
-    found = row.recall.mean / other.recall.mean if other.recall.mean else float("nan")
-    return (
-        f"{row.bytes / other.bytes:.3f}x the bytes, {row.p50_ms / other.p50_ms:.2f}x the p50 "
-        f"and {found:.1%} of the recall of {other.recipe}"
+def timed(row: Row, timing: Timing) -> Row:
+    """Returns the row with what the timing says of it."""
+    if row.recipe not in timing.times_ms:
+        return row
+    p50, p99 = (timing.quantile(row.recipe, quantile) for quantile in (0.5, 0.99))
+    return replace(
+        row,
+        p50_ms=p50.mean,
+        p99_ms=p99.mean,
+        cpu_ms=timing.mean(row.recipe),
+        p50_interval=p50,
+        p99_interval=p99,
+        p50_ratio=timing.ratio(row.recipe, YARDSTICK, 0.5),
+        p99_ratio=timing.ratio(row.recipe, YARDSTICK, 0.99),
     )
 
 
 @dataclass(frozen=True)
-class _NoBetter:
-    """Whether a recipe's recall is not provably above another's: the paired interval does not lie above zero."""
+class Evidence:
+    """What two rows are held against each other by.
 
-    per_query: dict[str, np.ndarray]
+    Attributes:
+        per_query: by recipe, float64 [Q], recall.
+        users: [Q], whose query it is.
+    """
+
+    per_query: Mapping[str, np.ndarray]
     users: Sequence[str]
+    timing: Timing
 
-    def __call__(self, row: Row, other: Row) -> bool:
+    def no_better(self, row: Row, other: Row) -> bool:
+        """Says whether a recipe's recall is not provably above another's."""
         if row.recall.mean <= other.recall.mean:
             return True
         return paired_interval(self.per_query[row.recipe], self.per_query[other.recipe], self.users).low <= 0
 
+    def faster(self, row: Row, other: Row) -> bool:
+        """Says whether a recipe is provably so much faster than another that it counts."""
+        if self.timing.noisy or row.p50_ms >= other.p50_ms:
+            return False
+        return self.timing.ratio(row.recipe, other.recipe, 0.5).high <= 1 / LEAST_FASTER
 
-def _winner(eligible: Sequence[Row], no_better: _NoBetter) -> Row:
+    def against(self, row: Row, other: Row) -> str:
+        """Returns a recipe's bytes, p50 and recall relative to another's, for a person."""
+        found = row.recall.mean / other.recall.mean if other.recall.mean else float("nan")
+        speed = "" if self.timing.noisy else f", {row.p50_ms / other.p50_ms:.2f}x the p50"
+        return f"{row.bytes / other.bytes:.3f}x the bytes{speed} and {found:.1%} of the recall of {other.recipe}"
+
+
+def choose(rows: Sequence[Row], evidence: Evidence, budgets: Optimize) -> list[Row]:
+    """Returns the rows with verdicts and reasons, exactly one of them chosen.
+
+    Args: rows: those that failed or were not tried bring verdict and reason along.
+    Raises: DataError: no recipe stays within the budgets.
+    """
+    yardstick = next(row for row in rows if row.recipe == YARDSTICK)
+    out = {row.recipe: _out(row, yardstick, evidence, budgets) for row in rows}
+    eligible = [row for row in rows if not out[row.recipe]]
+    if not eligible:
+        told = "; ".join(f"{row.recipe}: {out[row.recipe]}" for row in rows)
+        raise DataError(f"No recipe can ship ({told}); raise the budget under optimize that refuses, or add a recipe.")
+    winner = _winner(eligible, evidence)
+    judged = [_judged(row, out[row.recipe], winner, eligible, evidence) for row in rows]
+    told = "" if winner is yardstick else f": {evidence.against(winner, yardstick)}"
+    won = f"fewest bytes within the budgets{told}"
+    return [replace(row, reason=won) if row.verdict == "chosen" else row for row in judged]
+
+
+def _out(row: Row, yardstick: Row, evidence: Evidence, budgets: Optimize) -> str:
+    """Returns why a row cannot ship; empty where it can."""
+    if row.verdict in NOT_MEASURED:
+        return row.reason or row.verdict
+    broken = _broken(row, evidence, budgets)
+    if not broken and row.recipe != YARDSTICK and not _pays(row, yardstick, evidence):
+        broken = [f"pays in nothing: {evidence.against(row, yardstick)}"]
+    return ", ".join(broken)
+
+
+def _broken(row: Row, evidence: Evidence, budgets: Optimize) -> list[str]:
+    limits = [
+        ("loses {:.2%} of float32's recall, budget {:.2%}", row.relative_loss, budgets.max_recall_loss),
+        ("bundle {:.3f} MB, budget {:.3f} MB", row.bytes / MEGA, budgets.max_bundle_mb),
+    ]
+    if not evidence.timing.noisy:
+        limits.append(("p99 up to {:.3f} ms, budget {:.3f} ms", row.p99_interval.high, budgets.max_p99_ms))
+    if row.memory_mb is not None:  # a system that does not tell refuses nothing
+        limits.append(("memory {:.1f} MB, budget {:.1f} MB", row.memory_mb, budgets.max_memory_mb))
+    # Asked this way round, what is no number breaks the budget.
+    return [text.format(found, limit) for text, found, limit in limits if not found <= limit]
+
+
+def _pays(row: Row, yardstick: Row, evidence: Evidence) -> bool:
+    return yardstick.bytes >= LEAST_SMALLER * row.bytes or evidence.faster(row, yardstick)
+
+
+def _winner(eligible: Sequence[Row], evidence: Evidence) -> Row:
     least = min(row.bytes for row in eligible)
     small = [row for row in eligible if row.bytes <= SAME_BYTES * least]
     finder = max(small, key=lambda row: row.recall.mean)
-    return min((row for row in small if no_better(finder, row)), key=lambda row: (row.transforms, row.bytes))
+    return min((row for row in small if evidence.no_better(finder, row)), key=lambda row: (row.transforms, row.bytes))
 
 
-def _judged(row: Row, out: str, winner: Row, eligible: Sequence[Row], yardstick: Row, no_better: _NoBetter) -> Row:
-    if row.verdict == "failed":
+def _judged(row: Row, out: str, winner: Row, eligible: Sequence[Row], evidence: Evidence) -> Row:
+    if row.verdict in NOT_MEASURED:
         return row
     if out:
         return replace(row, verdict="rejected", reason=out)
     if row is winner:
-        told = "" if row is yardstick else f": {against(row, yardstick)}"
-        return replace(row, verdict="chosen", reason=f"fewest bytes within the budgets{told}")
+        return replace(row, verdict="chosen")
     for other in [winner, *eligible]:
-        if other is not row and _dominates(other, row, no_better):
-            return replace(
-                row, verdict="rejected", reason=f"no smaller, no faster, finds no more: {against(row, other)}"
-            )
-    return replace(row, verdict="front", reason=f"on the front, more bytes: {against(row, winner)}")
+        if other is not row and _dominates(other, row, evidence):
+            speed = "" if evidence.timing.noisy else "faster or "
+            told = f"no smaller, not provably {speed}better: {evidence.against(row, other)}"
+            return replace(row, verdict="rejected", reason=told)
+    return replace(row, verdict="front", reason=f"on the front, more bytes: {evidence.against(row, winner)}")
 
 
-def _dominates(other: Row, row: Row, no_better: _NoBetter) -> bool:
+def _dominates(other: Row, row: Row, evidence: Evidence) -> bool:
     no_bigger = other.bytes <= SAME_BYTES * row.bytes
-    no_slower = other.p50_ms <= LEAST_FASTER * row.p50_ms
-    return no_bigger and no_slower and no_better(row, other) and _simpler(other, row)
+    return no_bigger and _simpler(other, row) and evidence.no_better(row, other) and not evidence.faster(row, other)
 
 
 def _simpler(other: Row, row: Row) -> bool:

@@ -1,23 +1,26 @@
 """Fine-tunes a compressed query tower to give the vectors the float tower gives on real queries.
 
 The float tower's vectors are the targets (cosine distance), not the clicks: it needs no negatives and no replicas,
-cannot drift from the item vectors the index already holds, and takes seconds. Only the Dense layers learn; the tables
-stay what training made them.
+cannot drift from the item vectors the index already holds, and takes seconds. Only the Dense layers learn where an
+algorithm does not say otherwise; the tables stay what training made them.
 
 Source: Hinton et al. 2015, section 2, with vectors in place of logits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.model.keras import keras, tf
+from pipeline.optimize.algorithms import Plan
 
 BATCH = 256
 LEARNING_RATE = 5e-4
+SAMPLE = 2048
+"""Lessons that are enough to know how a layer's answers spread."""
 
 
 @dataclass(frozen=True)
@@ -36,30 +39,32 @@ class Lessons:
         return len(self.vectors)
 
 
+def is_dense(layer: keras.layers.Layer) -> bool:
+    """Tells Dense layers, wrapped or not."""
+    return isinstance(getattr(layer, "layer", layer), keras.layers.Dense)
+
+
 def learn(
     student: keras.Model,
-    lessons: Lessons,
-    steps: int,
-    seed: int,
+    plan: Plan,
+    learns: Callable[[keras.layers.Layer], bool] = is_dense,
+    rate: float = LEARNING_RATE,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> float:
-    """Trains the student's Dense layers in place for so many steps; returns its mean cosine to the teacher."""
-    _freeze_tables(student)
-    student.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)), _distance)
-    student.fit(_batches(lessons, seed), steps_per_epoch=steps, epochs=1, verbose=0, callbacks=list(callbacks))
-    sample = slice(0, 2048)
-    found = student.predict({n: v[sample] for n, v in lessons.features.items()}, batch_size=1024, verbose=0)
-    return float((found * lessons.vectors[sample]).sum(axis=1).mean())
+) -> None:
+    """Trains in place, for the plan's steps, those of the student's layers that `learns` tells."""
+    for layer in student.layers:
+        layer.trainable = learns(layer)
+    if not plan.steps:
+        return
+    keras.utils.set_random_seed(plan.seed)
+    decay = keras.optimizers.schedules.CosineDecay(rate, plan.steps)
+    student.compile(keras.optimizers.Adam(decay), _distance)
+    batches = _batches(plan.lessons(), plan.seed)
+    student.fit(batches, steps_per_epoch=plan.steps, epochs=1, verbose=0, callbacks=list(callbacks))
 
 
 def _distance(teacher_BD: tf.Tensor, student_BD: tf.Tensor) -> tf.Tensor:
     return 1.0 - tf.reduce_sum(teacher_BD * student_BD, axis=-1)
-
-
-def _freeze_tables(student: keras.Model) -> None:
-    for layer in student.layers:
-        inner = getattr(layer, "layer", layer)
-        layer.trainable = isinstance(inner, keras.layers.Dense)
 
 
 def _batches(lessons: Lessons, seed: int) -> tf.data.Dataset:

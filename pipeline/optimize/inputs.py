@@ -18,7 +18,7 @@ from pipeline.model.bundle import LEXICAL, REPEATS
 from pipeline.model.catalogue import COLUMNS, Catalogue
 from pipeline.model.config import TowerConfig
 from pipeline.model.context import encode_contexts
-from pipeline.model.features import sequence_pauses
+from pipeline.model.features import encode_queries, sequence_pauses
 from pipeline.model.lexical import Lexical
 from pipeline.model.repeats import Repeats
 from pipeline.model.text import encode_texts
@@ -28,6 +28,7 @@ MAX_LESSONS = 50_000
 TITLE_SHARE = 0.1
 SEED = 29
 UNPLACED_EVERY = 8
+PROBES = 512
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ class Inputs:
                 f"{len(self.catalogue)}; run train again for this prepare."
             )
         return vectors_n1D[1:]
+
+    @cached_property
+    def probes(self) -> np.ndarray:
+        """float32 [Q, dim], vectors of validation queries: how many lists are looked at is settled with them."""
+        features = encode_queries(self.config, self.catalogue.tower_index, self.judged.queries[:PROBES])
+        return self.query_tower.predict(features, batch_size=PROBES, verbose=0)
 
     @cached_property
     def words(self) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Every way to compress, as a table: what is done to the towers, how they are converted, how the index is stored."""
+"""Every way to compress, as a table: what is done to the query tower, how it is converted, how vectors are stored."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.core.errors import SettingsError
+from pipeline.optimize.algorithms import ALGORITHMS
 
 
 @dataclass(frozen=True)
@@ -15,58 +16,84 @@ class Recipe:
     """One way to compress.
 
     Attributes:
-        transforms: names of `attempt.TRANSFORMS`, applied to the query tower in this order.
+        transforms: names of `ALGORITHMS`, applied to the query tower in this order.
         weights: how the converter stores both towers' weights.
-        items, words: how the vectors of items and of words are stored, each one of `item_index.KINDS`.
-        settings: fields of the optimize section that change what it makes.
+        items, words: how the vectors of items and of words are stored, each one of `model.storage.KINDS`.
         doc: one line for tables and pages.
-        source: where the method is described.
+        source: where the method is described; those of transforms and kinds are with them.
     """
 
     name: str
     transforms: tuple[str, ...]
-    weights: Literal["float32", "int8"]
+    weights: Literal["float32", "float16", "int8", "full_int8"]
     items: str
     words: str
-    settings: tuple[str, ...]
     doc: str
-    source: str
+    source: str = ""
+
+    @property
+    def learns(self) -> bool:
+        """Whether it fine-tunes, which takes minutes instead of seconds."""
+        return any(ALGORITHMS[name].learns for name in self.transforms)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Fields of the optimize section that change what it makes."""
+        named = [field for name in self.transforms for field in ALGORITHMS[name].settings]
+        return tuple(dict.fromkeys(named))
 
 
 YARDSTICK = "float32"
 """Always tried: every other recipe's loss and gain is held against it, query by query."""
 
+LITERT = "https://ai.google.dev/edge/litert/models/post_training_quantization"
+COLLABORATIVE = "https://www.tensorflow.org/model_optimization/guide/combine/collaborative_optimization"
+
 RECIPES = (
-    Recipe(
-        YARDSTICK,
-        (),
-        "float32",
-        "float32",
-        "float32",
-        (),
-        "The trained towers as they are, index in float32.",
-        "https://ai.google.dev/edge/litert",
-    ),
-    Recipe(
-        "dynamic_int8",
-        (),
-        "int8",
-        "int8",
-        "int8",
-        (),
-        "Post-training dynamic range: weights and index a byte a number, activations in float.",
-        "https://ai.google.dev/edge/litert/models/post_training_quant",
-    ),
+    Recipe(YARDSTICK, (), "float32", "float32", "float32", "The trained towers and vectors as they are."),
+    Recipe("float16", (), "float16", "float16", "float16", "Two bytes a number, computed in float32.", LITERT),
+    Recipe("dynamic_int8", (), "int8", "int8", "int8", "A byte a number, activations in float.", LITERT),
+    Recipe("full_int8", (), "full_int8", "int8", "int8", "A byte a number, computed in integers.", LITERT),
+    Recipe("int4", (), "int8", "int4", "int4", "Towers a byte a number, vectors half a byte."),
+    Recipe("pq2", (), "int8", "pq2", "pq2", "Towers a byte a number, vectors a byte for two."),
+    Recipe("pq4", (), "int8", "pq4", "pq4", "Towers a byte a number, vectors a byte for four."),
+    Recipe("pq2_words_pq8", (), "int8", "pq2", "pq8", "Items a byte for two numbers, words a byte for eight."),
+    Recipe("nested_half", (), "int8", "nested_half_int8", "int8", "Half of the items' dimensions, a byte each."),
+    Recipe("nested_quarter", (), "int8", "nested_quarter_int8", "int8", "A quarter of them, a byte each."),
+    Recipe("qat_int8", ("quantize_aware",), "int8", "int8", "int8", "Dense layers trained under 8 bit rounding."),
     Recipe(
         "pruned_qat_int8",
         ("prune", "quantize_aware"),
         "int8",
         "int8",
         "int8",
-        ("sparsity", "finetune_epochs"),
-        "Dense layers pruned by magnitude and trained under 8 bit rounding (TF-MOT), then as dynamic_int8.",
-        "https://www.tensorflow.org/model_optimization/guide/combine/collaborative_optimization",
+        "Pruned by magnitude, then trained under 8 bit rounding with its zeros kept.",
+        COLLABORATIVE,
     ),
+    Recipe(
+        "pruned_clustered_qat_int8",
+        ("prune", "cluster", "preserve_quantize_aware"),
+        "int8",
+        "int8",
+        "int8",
+        "Pruned, its weights made to share values, then trained under 8 bit rounding with both kept.",
+        COLLABORATIVE,
+    ),
+    Recipe("clustered_int8", ("cluster",), "int8", "int8", "int8", "Weights of a layer share a few values."),
+    Recipe("fewer_neurons_int8", ("prune_neurons",), "int8", "int8", "int8", "Hidden units cut out."),
+    Recipe("low_rank_int8", ("factorise",), "int8", "int8", "int8", "Dense layers as products of narrow ones."),
+    Recipe("student_int8", ("student",), "int8", "int8", "int8", "A smaller tower that learnt the answers."),
+    Recipe("pq4_healed", ("heal",), "int8", "pq4", "pq4", "As pq4, the tower trained to read such vectors."),
+    Recipe(
+        "pq2_pruned_qat",
+        ("prune", "quantize_aware"),
+        "int8",
+        "pq2",
+        "pq4",
+        "Items a byte for two numbers, words for four, the tower pruned and trained to read them under rounding.",
+        COLLABORATIVE,
+    ),
+    Recipe("student_pq2", ("student",), "int8", "pq2", "pq4", "A smaller tower that learnt to read such vectors."),
 )
 
 BY_NAME = {recipe.name: recipe for recipe in RECIPES}

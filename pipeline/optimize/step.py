@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +14,13 @@ from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.model.statistics import interval, paired_interval
-from pipeline.optimize import attempt, latency, pareto
-from pipeline.optimize.choose import Row, choose
+from pipeline.optimize import attempt, record
+from pipeline.optimize.choose import NOT_MEASURED, Evidence, Row, choose
 from pipeline.optimize.inputs import Inputs
+from pipeline.optimize.last_night import LastNight, last_night
+from pipeline.optimize.measure import measure
 from pipeline.optimize.recipes import YARDSTICK, Recipe
-from pipeline.optimize.search import MADE, NOT_TRIED, STAGE, Outcome, Search
+from pipeline.optimize.search import MADE, STAGE, Outcome, Search
 
 
 def parts(settings: Settings, run: Run) -> tuple[str, ...]:
@@ -43,10 +43,11 @@ def run(settings: Settings, run: Run) -> Report:
         SettingsError: a recipe's name is unknown.
         DataError: float32, which all are held against, failed; or nothing stays within the budgets.
     """
-    search = Search(settings, run)
+    search, last = Search(settings, run), last_night(run)
     outcomes = search.outcomes()
-    night = _Night(settings, run, search.inputs, search.recipes, outcomes)
-    report = run.once(STAGE, search.read, search.sections(outcomes), night.fill)
+    night = _Night(settings, run, search.inputs, search.recipes, outcomes, last)
+    shown = {"last_night": last.key} if last else {}
+    report = run.once(STAGE, {**search.read, **shown}, search.sections(outcomes), night.fill)
     search.notes.end()
     return report
 
@@ -61,25 +62,23 @@ class _Night:
         inputs: Inputs,
         recipes: Sequence[Recipe],
         outcomes: Mapping[str, Outcome],
+        last: LastNight | None,
     ) -> None:
         self.settings, self.run, self.inputs, self.recipes, self.outcomes = settings, run, inputs, recipes, outcomes
+        self.last = last
 
     def fill(self, folder: Path) -> Report:
         made = {name: self.run.artifact(STAGE, name) for name, found in self.outcomes.items() if found is MADE}
         per_query = {name: np.load(artifact.file(attempt.PER_QUERY)) for name, artifact in made.items()}
         rows = [self._row(recipe, made, per_query) for recipe in self.recipes]
-        rows = self._chosen(self._timed(rows, made), per_query)
+        bundles = {name: artifact.file(attempt.BUNDLE) for name, artifact in made.items()}
+        rows, timing = measure(rows, bundles, self.inputs.judged, self.settings)
+        evidence = Evidence(per_query, self.inputs.judged.users, timing)
+        rows = choose(rows, evidence, self.settings.optimize)
         chosen = next(row for row in rows if row.verdict == "chosen")
-        shutil.copytree(made[chosen.recipe].file(attempt.BUNDLE), folder / attempt.BUNDLE)
-        self._write(folder, rows, chosen)
+        shutil.copytree(bundles[chosen.recipe], folder / attempt.BUNDLE)
+        record.write(folder, rows, timing, self.settings, self.last)
         return self._report(folder, rows, chosen)
-
-    def _chosen(self, rows: Sequence[Row], per_query: dict[str, np.ndarray]) -> list[Row]:
-        """Returns the rows with verdicts; those not tried have theirs already."""
-        tried = [row for row in rows if row.verdict != NOT_TRIED]
-        judged = choose(tried, per_query, self.inputs.judged.users, self.settings.optimize)
-        by_name = {row.recipe: row for row in judged}
-        return [by_name.get(row.recipe, row) for row in rows]
 
     def _row(self, recipe: Recipe, made: dict[str, Artifact], per_query: dict[str, np.ndarray]) -> Row:
         row = Row(recipe.name, recipe.doc, len(recipe.transforms))
@@ -99,40 +98,11 @@ class _Night:
             difference=paired_interval(recall_Q, float_Q, judged.users),
             relative_loss=float(1 - recall_Q.mean() / float_Q.mean()) if float_Q.mean() else 0.0,
             recall_by_kind={str(kind): float(recall_Q[kinds == kind].mean()) for kind in np.unique(kinds)},
-            index_recall=index[f"recall_at_{self.settings.shop.k}_against_exact"],
+            index_recall=index["recall_against_exact"],
             bytes=notes["bytes"],
             dense_sparsity=notes["dense_sparsity"],
             digest=notes["digest"],
         )
-
-    def _timed(self, rows: list[Row], made: dict[str, Artifact]) -> list[Row]:
-        bundles = {name: artifact.file(attempt.BUNDLE) for name, artifact in made.items()}
-        calls, k = self.settings.optimize.latency_requests, self.settings.shop.k
-        with tempfile.TemporaryDirectory() as scratch:
-            times = latency.measure(bundles, self.inputs.judged, calls, k, Path(scratch))
-        quantile = {name: np.quantile(values, [0.5, 0.99]).tolist() for name, values in times.items()}
-        return [
-            replace(row, p50_ms=quantile[row.recipe][0], p99_ms=quantile[row.recipe][1])
-            if row.recipe in quantile
-            else row
-            for row in rows
-        ]
-
-    def _write(self, folder: Path, rows: Sequence[Row], chosen: Row) -> None:
-        optimize, k = self.settings.optimize, self.settings.shop.k
-        (folder / "recipes.json").write_text(json.dumps([row.plain() for row in rows], indent=1))
-        choice = {
-            "recipe": chosen.recipe,
-            "digest": chosen.digest,
-            "reason": chosen.reason,
-            "rule": "fewest bytes within the budgets; see pipeline/optimize/choose.py",
-            "k": k,
-            "metric": self.settings.shop.metric,
-            "budgets": {name: getattr(optimize, name) for name in ("max_recall_loss", "max_p99_ms", "max_bundle_mb")},
-            "verdicts": {row.recipe: {"verdict": row.verdict, "reason": row.reason} for row in rows},
-        }
-        (folder / "choice.json").write_text(json.dumps(choice, indent=1))
-        pareto.draw(rows, k, optimize, folder)
 
     def _report(self, folder: Path, rows: Sequence[Row], chosen: Row) -> Report:
         yardstick = next(row for row in rows if row.recipe == YARDSTICK)
@@ -157,6 +127,7 @@ def _sentence(rows: Sequence[Row], chosen: Row, yardstick: Row, k: int) -> str:
     kept = chosen.recall.mean / yardstick.recall.mean if yardstick.recall.mean else 1.0
     told = f"{chosen.recipe} chosen: {yardstick.bytes / chosen.bytes:.1f}x smaller than float32, "
     told += f"recall@{k} {chosen.recall.mean:.4f} ({kept:.1%} of float32's), p99 {chosen.p99_ms:.2f} ms"
-    out = [row for row in rows if row.verdict in ("rejected", "failed", NOT_TRIED) and row is not yardstick]
-    others = [f"{row.recipe} {row.verdict}: {row.reason}" for row in out]
+    rejected = [row.recipe for row in rows if row.verdict == "rejected" and row is not yardstick]
+    others = [f"rejected with their figures: {', '.join(rejected)}"] if rejected else []
+    others += [f"{row.recipe} {row.verdict}: {row.reason}" for row in rows if row.verdict in NOT_MEASURED]
     return "; ".join([told, *others]) + "."

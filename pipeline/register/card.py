@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.model import recipe_table
 from pipeline.model.bundle import Bundle
 from pipeline.register.lineage import Lineage
 
 JUDGED = ("judged", "judged/recommend", "judged/search")
-RECIPE = ("recipe", "recall", "difference", "p50_ms", "p99_ms", "bytes", "verdict", "reason")
 
 
 def write_card(lineage: Lineage, bundle: Bundle) -> str:
@@ -56,9 +56,14 @@ def _with_interval(row: Mapping[str, Any] | None) -> str:
 
 def _recipes(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     yield "\n### Recipes tried\n"
-    yield "Recall through the index, on validation; its difference from float32 is paired, query by query.\n"
-    yield from _table(RECIPE, [[_shown(row.get(name)) for name in RECIPE] for row in lineage.recipes])
+    yield "Recall through the index, on validation, paired with float32's query by query; speed is CPU time of tower"
+    yield "and index, one thread, paired call by call. 95 % intervals.\n"
+    columns, rows = recipe_table.cells(lineage.recipes)
+    yield from _table([column.name for column in columns], rows)
     yield f"\nChosen: **{lineage.choice['recipe']}**, {lineage.choice['reason']}"
+    if lineage.choice.get("noisy"):
+        yield f"\n**{lineage.choice['noisy']}**"
+    yield from (f"\n{place}. {rule}" for place, rule in enumerate(lineage.choice.get("rule", ()), start=1))
 
 
 def _limits(lineage: Lineage, bundle: Bundle) -> Iterator[str]:

@@ -12,7 +12,9 @@ from pipeline.core.artifacts import write_beside
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
+from pipeline.model import account
 from pipeline.model.bundle import Bundle, open_bundle
+from pipeline.model.cost import markdown
 from pipeline.register.card import write_card
 from pipeline.register.lineage import Lineage, numbers, tags_of, trace
 
@@ -38,12 +40,13 @@ def run(settings: Settings, run: Run) -> Report:
     tracking = Tracking.connect(settings)
     night = tracking.night(run.run_id)
     version = tracking.version_by_digest(bundle.digest, run.run_id)
-    card = write_card(lineage, bundle)
+    card, tables = write_card(lineage, bundle), account.of_run(run, settings.cost)
     write_beside(run.folder / CARD, card)
+    account.leave(run, tables)
     if version is None:
         _log(tracking, settings, run, lineage, bundle)
         source = _log_model(tracking, night, bundle)
-        version = tracking.register(source, night.run_id, tags_of(lineage, bundle), card)
+        version = tracking.register(source, night.run_id, tags_of(lineage, bundle), card + markdown(tables))
     tracking.finish_night(run.run_id)
     _call_challenger(tracking, run, version)
     _note(run, version, bundle, night.run_id)
@@ -77,7 +80,7 @@ def _log(tracking: Any, settings: Settings, run: Run, lineage: Lineage, bundle: 
             night.metrics(dict(numbers(row)))
     for path in lineage.plots:
         night.artifact(path, "plots")
-    for path in [*lineage.records, run.folder / CARD]:
+    for path in [*lineage.records, run.folder / CARD, run.folder / account.JSON]:
         night.artifact(path, "records")
     with tempfile.TemporaryDirectory() as folder:
         for name, value in ((SETTINGS_FILE, settings.masked()), ("keys.json", lineage.keys)):

@@ -11,6 +11,7 @@ import pytest
 from pipeline.core.days import Days
 from pipeline.core.errors import MissingInputError, UsageError
 from pipeline.core.run import Layout, Run
+from pipeline.core.spent import stopwatch
 from pipeline.core.step import Report
 
 
@@ -113,3 +114,23 @@ def test_what_is_shared_is_fetched_instead_of_made_and_what_is_made_is_shared(tm
     assert two.once("prepare", {"a": "1"}, {}, never).cached
     shutil.rmtree(two.artifact("prepare").path)
     two.artifact("prepare").verify()
+
+
+def test_what_steps_took_is_kept_in_the_runs_folder_however_they_ended(tmp_path: Path) -> None:
+    run = _open(tmp_path)
+    with pytest.raises(ZeroDivisionError), stopwatch("train", run.note_time):
+        sum(n * n for n in range(100_000))
+        raise ZeroDivisionError
+    with stopwatch("train", run.note_time) as watch:
+        watch.end = "cached"
+    failed, cached = run.times()
+    assert (failed.step, failed.end, cached.end) == ("train", "failed", "cached")
+    assert failed.wall_seconds > 0 and failed.cpu_seconds > 0 and failed.cores >= 1
+
+
+def test_a_time_that_cannot_be_noted_does_not_spoil_the_step(tmp_path: Path) -> None:
+    def full(_: object) -> None:
+        raise OSError("no space left")
+
+    with stopwatch("train", full) as watch:
+        watch.end = "done"

@@ -13,6 +13,7 @@ from pipeline.gate import page, pictures, record
 from pipeline.gate.record import Decision
 from pipeline.gate.rules import Finding
 from pipeline.gate.words import sentence
+from pipeline.model.cost import Line, Table
 
 ACCURACY = Finding("accuracy", "recall", "", 0.21, 0.20, 0.01, -0.002, 0.022, -0.006, 1000, "pass", "Not worse.")
 SLICE = Finding("slice", "recall_slice", "search", 0.1, 0.2, -0.1, -0.15, -0.05, -0.006, 200, "fail", "Proven harm.")
@@ -76,7 +77,17 @@ def test_the_page_shows_the_recipes_where_optimize_left_them(tmp_path):
     (tmp_path / "recipes.json").write_text(json.dumps(rows))
     (tmp_path / "pareto.svg").write_text("<svg/>")
     text = page.render(decision(ACCURACY), {"challenger": np.array([1.0, 2, 3])}, tmp_path)
-    assert "1,234,567" in text and "0.25" in text and "data:image/svg+xml;base64," in text
+    assert ">1.23<" in text and ">0.2500<" in text and ">0.500<" in text and "data:image/svg+xml;base64," in text
+
+
+def test_the_page_shows_cost_with_sources_and_says_when_the_machine_was_noisy(tmp_path):
+    (tmp_path / "recipes.json").write_text(json.dumps([{"recipe": "float32", "verdict": "chosen"}]))
+    told = {"noisy": "noisy: float32 against itself", "rule": ["The smallest ships."], "timed": None}
+    (tmp_path / "choice.json").write_text(json.dumps(told))
+    costs = [Table("This model", ("EUR",), (Line("people", "EUR", (None,), "cost.review_minutes"),))]
+    text = page.render(decision(ACCURACY), {}, tmp_path, costs)
+    assert "noisy: float32 against itself" in text and "<li>The smallest ships.</li>" in text
+    assert "This model" in text and '<td class="n">-</td><td class="why">cost.review_minutes</td>' in text
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1, 2]", "null"])

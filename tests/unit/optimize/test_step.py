@@ -128,7 +128,7 @@ def test_a_killed_run_repeats_only_the_recipe_it_had_not_finished(night) -> None
 
 def test_a_failed_recipe_is_a_row_not_the_end_of_the_night(night, monkeypatch) -> None:
     settings, run, _ = night
-    monkeypatch.setitem(attempt.TRANSFORMS, "prune", _broken)
+    monkeypatch.setattr(attempt, "apply", _broken)
     other = ["optimize.sparsity=0.3", "optimize.recipes=[pruned_qat_int8]", "optimize.latency_requests=50", "shop.k=5"]
     report = step.run(settings_module.load([f"store.root={settings.store.root}", *other]), run)
     rows = _rows(run)

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.core.errors import CorruptArtifactError, UnavailableError
 from pipeline.core.settings import Settings
+from pipeline.core.spent import Spent
 from pipeline.model.goldens import differences
 from pipeline.register import step
 from pipeline.register.card import write_card
@@ -117,7 +118,8 @@ def test_the_card_shows_intervals_recipes_and_the_datas_end(settings: Settings, 
     assert "**Clearly better in recall@20 than every baseline.**" in card
     assert "| recall@20 | judged/search | - | - |" in card
     assert "| recall@20 | judged | 0.25 [0.2, 0.3] | 0.1 [0.05, 0.15] |" in card
-    assert "| test_int8 | 0.24 [0.19, 0.29] | - | 0.5 | 1 | - | chosen | - |" in card
+    # .24 of .25 is 96 %, and .01 less or more of the difference 4 % less or more.
+    assert "| 1 | test_int8 | chosen | 0.2400 | 96.0 (92.0 to 100.0) | 4.00 | - | 1.000 | 80 | - |" in card
     assert "2024-05-01 00:00 UTC was seen" in card
     assert bundle_of(run).digest in card
 
@@ -133,3 +135,19 @@ def test_lineage_names_every_key_and_the_code(settings: Settings, tiny_bundle: P
 def test_numbers_are_found_under_their_dotted_path() -> None:
     values = {"recall": {"mean": 0.25, "n": 4}, "kept": True, "name": "x", "loss": 3, "none": None}
     assert dict(numbers(values)) == {"recall.mean": 0.25, "recall.n": 4.0, "loss": 3.0}
+
+
+def test_a_version_says_what_it_costs_before_and_after(tracked: Settings, tiny_bundle: Path) -> None:
+    run = make_night(tracked, tiny_bundle, "2024-05-01")
+    run.note_time(Spent("train", "2024-05-01T00:00:00+00:00", 1800.0, 3000.0, 2, "host", "done"))
+    step.run(tracked, run)
+    told = mlflow.MlflowClient(tracked.register.tracking_uri).get_model_version(tracked.register.model_name, "1")
+    # 1 ms and .5 ms of tower and index: 1,000 and 500 core-seconds for a million. Half an hour of 2 cores at .048.
+    assert "| core-seconds for a million requests, s | 1,000 | 500 | tower and index alone |" in told.description
+    assert "| train | 1,800 | 3,000 | 0.048 | 1 process |" in told.description
+    account = json.loads((run.folder / "cost.json").read_text())
+    assert [table["title"] for table in account] == [
+        "Serving, before and after compression",
+        "This night",
+        "This model, once promoted",
+    ]

@@ -9,6 +9,8 @@ Source: Künsch 1989 on blocks; Davison & Hinkley 1997, section 3.8, on two-stag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pipeline.core.errors import DataError
@@ -19,21 +21,36 @@ SAMPLES = 1000
 
 def quantile_interval(times_NBR: np.ndarray, quantile: float, confidence: float, seed: int) -> Interval:
     """Returns a quantile of all times with its two-sided interval."""
-    _check(times_NBR)
-    found_S = np.quantile(_resampled(times_NBR, seed), quantile, axis=1)
-    return _interval(float(np.quantile(times_NBR, quantile)), found_S, confidence, times_NBR.size)
+    (found_S,) = resampled_quantiles(times_NBR, [quantile], seed)
+    return interval_of(float(np.quantile(times_NBR, quantile)), found_S, confidence, times_NBR.size)
 
 
 def ratio_interval(
     ours_NBR: np.ndarray, theirs_NBR: np.ndarray, quantile: float, confidence: float, seed: int
 ) -> Interval:
     """Returns the ratio of two quantiles; what was measured side by side is drawn together."""
-    _check(ours_NBR)
-    _check(theirs_NBR)
+    (ours_S,), (theirs_S,) = (resampled_quantiles(side, [quantile], seed) for side in (ours_NBR, theirs_NBR))
     value = float(np.quantile(ours_NBR, quantile) / np.quantile(theirs_NBR, quantile))
-    ours_S = np.quantile(_resampled(ours_NBR, seed), quantile, axis=1)
-    theirs_S = np.quantile(_resampled(theirs_NBR, seed), quantile, axis=1)
-    return _interval(value, ours_S / theirs_S, confidence, ours_NBR.size)
+    return interval_of(value, ours_S / theirs_S, confidence, ours_NBR.size)
+
+
+def resampled_quantiles(times_NBR: np.ndarray, quantiles: Sequence[float], seed: int) -> np.ndarray:
+    """Returns float64 [quantiles, S]; the same seed draws the same places, so two sides stay paired.
+
+    Raises: DataError: there are no times, or one is no positive number.
+    """
+    _check(times_NBR)
+    return np.quantile(_resampled(times_NBR, seed), quantiles, axis=1, overwrite_input=True)
+
+
+def interval_of(value: float, found_S: np.ndarray, confidence: float, n: int) -> Interval:
+    """Returns an estimate with the two-sided percentile interval of its resamples, which holds it.
+
+    The quantile of few times lies at an end of what can be drawn, so resamples may all miss it.
+    """
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(found_S, [tail, 1 - tail])
+    return Interval(value, min(value, float(low)), max(value, float(high)), float(found_S.std(ddof=1)), n)
 
 
 def _resampled(times_NBR: np.ndarray, seed: int) -> np.ndarray:
@@ -42,12 +59,6 @@ def _resampled(times_NBR: np.ndarray, seed: int) -> np.ndarray:
     round_SN = generator.integers(0, rounds, size=(SAMPLES, rounds))
     block_SNB = generator.integers(0, blocks, size=(SAMPLES, rounds, blocks))
     return times_NBR[round_SN[:, :, None], block_SNB].reshape(SAMPLES, -1)
-
-
-def _interval(value: float, found_S: np.ndarray, confidence: float, n: int) -> Interval:
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(found_S, [tail, 1 - tail])
-    return Interval(value, float(low), float(high), float(found_S.std(ddof=1)), n)
 
 
 def _check(times_NBR: np.ndarray) -> None:
