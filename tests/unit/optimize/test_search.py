@@ -166,14 +166,14 @@ def test_a_search_that_was_cut_is_not_what_a_complete_one_is_answered_with(root:
 
 def test_the_time_counts_from_the_first_recipe_of_the_run_whichever_process_began_it(root: Path, monkeypatch) -> None:
     settings, run, carried = _settings(root), _run(root), _counted(monkeypatch)
-    step.run_part(settings, run, "float32")
+    step.run_part(settings, _run(root, force=True), "float32")
     record = root / "runs" / DAY / "optimize" / "search.json"
     known = json.loads(record.read_text())
     # An hour passes.
     record.write_text(json.dumps({**known, "began": "2024-05-08T00:00:00+00:00"}))
     assert step.run_part(settings, run, "dynamic_int8").verdict == "not tried"
     assert step.run(settings, run).verdict == "float32"
-    assert carried == []
+    assert carried == ["float32"]
 
 
 def test_a_part_that_failed_is_a_row_and_tried_again_only_when_it_is_asked_for(root: Path, monkeypatch) -> None:
@@ -189,6 +189,19 @@ def test_a_part_that_failed_is_a_row_and_tried_again_only_when_it_is_asked_for(r
     assert begun == ["dynamic_int8", "dynamic_int8"]
     assert _rows(run)["dynamic_int8"] == ("failed", "ValueError: this converter broke")
     assert report.verdict == "float32"
+
+
+def test_what_another_run_made_meanwhile_takes_the_place_of_a_failure(root: Path, monkeypatch) -> None:
+    settings, run, other = _settings(root), _run(root), Run.open(root, "2024-05-09", "UTC")
+    for stage in ("prepare", "train"):
+        other.refer(stage, run.artifact(stage).key)
+    with monkeypatch.context() as patch:
+        _breaks(patch, "dynamic_int8", ValueError("this converter broke"))
+        with pytest.raises(DataError):
+            step.run_part(settings, run, "dynamic_int8")
+    step.run_part(settings, other, "dynamic_int8")
+    step.run(settings, run)
+    assert _rows(run)["dynamic_int8"][0] in MEASURED
 
 
 def test_a_part_that_was_mended_takes_the_place_of_its_failure(root: Path, monkeypatch) -> None:
