@@ -84,7 +84,7 @@ def main() -> None:
         rows = run.artifact("optimize").json("recipes.json")
         claims += claims_of(shop, run, rows)
         tables.append(table(name, rows))
-        details[name] = {"cost": run.artifact("optimize").json("cost.json"), "rows": rows}
+        details[name] = {"rows": rows}
         print(tables[-1], flush=True)
     packages = ("tensorflow", "tensorflow-model-optimization", "ai-edge-litert", "faiss-cpu", "numpy")
     publish("optimize", claims, packages, {"tables": tables, **details})

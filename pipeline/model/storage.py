@@ -97,6 +97,7 @@ KINDS: Mapping[str, Kind] = {
     "float32": Kind(_WHOLE, "As trained.", FAISS),
     "float16": Kind(_HALF, "Half precision.", FAISS),
     "int8": Kind(_BYTE, "A byte a number, from each dimension's least to its greatest.", FAISS),
+    "int6": Kind(_scalar(SQ.QT_6bit), "Six bits a number, ranges as for int8.", FAISS),
     "int4": Kind(_NIBBLE, "Four bits a number, ranges of least squared error.", FAISS, training_rows=ROWS_OF_RANGES),
     "pq2": Kind(_product(2), "A byte for two numbers: four bits a number.", JEGOU, numbers_per_code=2, **_LEARNED),
     "pq4": Kind(_product(4), "A byte for four numbers: two bits a number.", JEGOU, numbers_per_code=4, **_LEARNED),
