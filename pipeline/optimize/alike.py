@@ -98,7 +98,9 @@ def prove(ask: Ask, retriever: Retriever, judged: Judged, k: int, weights: str) 
 def _widest(index: ItemIndex, mine: Answers, theirs_QD: np.ndarray, found: tuple[np.ndarray, np.ndarray]) -> float:
     """Returns the greatest of three differences: of an item's two scores, and of what either leaves out to its last."""
     _, rows_QK, scores_QK = mine
-    products = [index.vectors(rows_K.astype(np.int64)) @ vector for rows_K, vector in zip(rows_QK, theirs_QD)]
+    products = [
+        index.vectors(rows_K.astype(np.int64)) @ vector for rows_K, vector in zip(rows_QK, theirs_QD, strict=True)
+    ]
     products_QK = np.stack(products)
     left_out = [
         (scores_K[~np.isin(their_rows, rows_K)], last)

@@ -49,12 +49,11 @@ def test_a_tower_finds_as_much_in_an_index_of_its_own_space(night, asked, tmp_pa
     assert told["sentence"].startswith("this night's tower on the champion's index finds recall@5 0.")
 
 
-def test_a_catalogue_in_another_order_is_read_and_answered_in_its_own_rows(night, asked, tmp_path: Path) -> None:
+def test_a_catalogue_in_another_order_is_read_and_answered_in_its_own_rows(asked, tmp_path: Path) -> None:
     # Last night's items stand in reverse, its vectors too: rows of one night mean other items in the other.
     from pipeline.model.catalogue import Catalogue
     from pipeline.model.item_index import ItemIndex
 
-    _, run, _ = night
     champion = tmp_path / "made"
     shutil.copytree(asked[0], champion)
     facts = json.loads((champion / MANIFEST).read_text())
