@@ -2,14 +2,17 @@
 
 Items lie in clusters of twenty, popular ones first; a sequence stays in one cluster, so that there is something to
 learn. All items are in the table and share in the targets; only the first `targets` events are learnt from, so that a
-larger catalogue costs what it costs by itself.
+larger catalogue costs what it costs by itself. Sequences behind all those may be asked about: what came last is wanted.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +24,7 @@ from pipeline.simulate import lexicon
 
 CLUSTER = 20
 EVENTS_AN_ITEM = 2
-SECONDS_APART = 600
+FIRST_SECOND, SECONDS_APART = 1_767_225_600, 600
 VIEW = 1
 
 
@@ -31,12 +34,14 @@ class Made:
 
     Attributes:
         length: mean events of a sequence.
+        queries: of validation and of test, so many each.
     """
 
     items: int
     targets: int
     length: int
     seed: int = 5
+    queries: int = 0
 
     def write(self, folder: Path) -> Artifact:
         return build(folder, self._fill)
@@ -46,12 +51,16 @@ class Made:
 
         draw = np.random.default_rng(self.seed)
         offsets_S1 = self._offsets(draw)
-        events = int(offsets_S1[-1])
         items_N = self._items_met(draw, offsets_S1)
+        learnt = len(offsets_S1) - 1 - 2 * self.queries
+        asked = [items_N[begin:end] for begin, end in pairwise(offsets_S1[learnt:].tolist())]
+        offsets_S1 = offsets_S1[: learnt + 1]
+        events = int(offsets_S1[-1])
+        items_N = items_N[:events]
         arrays = {
             "sequence_items": items_N,
             "sequence_types": np.full(events, VIEW, np.uint8),
-            "sequence_times": 1_767_225_600 + np.arange(events) * SECONDS_APART,
+            "sequence_times": FIRST_SECOND + np.arange(events) * SECONDS_APART,
             "sequence_contexts": np.full(events, -1, np.int32),
             "sequence_offsets": offsets_S1,
             "targets": np.arange(self.targets),
@@ -65,10 +74,15 @@ class Made:
         (folder / "queries.json").write_text(json.dumps([]))
         (folder / "contexts.json").write_text(json.dumps([]))
         parquet.write_table(self._catalogue(draw, items_N), folder / "items.parquet")
-        parquet.write_table(ibis.schema(QUERY).to_pyarrow().empty_table(), folder / "validation.parquet")
+        for name, some in (("validation", asked[: self.queries]), ("test", asked[self.queries :])):
+            rows = [_query(number, met.tolist()) for number, met in enumerate(some)]
+            parquet.write_table(pa.Table.from_pylist(rows, ibis.schema(QUERY).to_pyarrow()), folder / f"{name}.parquet")
+        moment = datetime.fromtimestamp(FIRST_SECOND + events * SECONDS_APART, UTC).isoformat()
+        dates = dict.fromkeys(("validation_start", "test_start", "test_end", "data_end"), moment)
+        (folder / "split.json").write_text(json.dumps({**dates, "grown_from": None, "counts": {}}))
 
     def _offsets(self, draw: np.random.Generator) -> np.ndarray:
-        wanted = max(self.items * EVENTS_AN_ITEM, self.targets)
+        wanted = max(self.items * EVENTS_AN_ITEM, self.targets) + 2 * self.queries * (self.length + 2)
         lengths = 2 + draw.geometric(1 / self.length, 1 + 2 * wanted // self.length)
         ends = np.cumsum(lengths)
         return np.concatenate([[0], ends[: np.searchsorted(ends, wanted) + 1]])
@@ -96,9 +110,30 @@ class Made:
             "price": np.round(np.exp(draw.normal(3, 1, self.items)), 2),
             "vector": pa.nulls(self.items, pa.list_(pa.float64())),
             "age_days": np.zeros(self.items, np.int32),
+            "in_stock": np.ones(self.items, bool),
+            "events": events_n,
+            "previous_index": np.zeros(self.items, np.int32),
             "probability": events_n / max(events_n.sum(), 1),
         }
         return pa.table({name: pa.array(values) for name, values in columns.items()})
+
+
+def _query(number: int, met: list[int]) -> dict[str, Any]:
+    times = [datetime.fromtimestamp(FIRST_SECOND + place * SECONDS_APART, UTC) for place in range(len(met))]
+    ids = [f"sku{item}" for item in met]
+    return {
+        "query_id": number,
+        "user": f"made-{number}",
+        "kind": "recommend",
+        "time": times[-1],
+        "history_item_ids": ids[:-1],
+        "history_event_types": ["view"] * (len(ids) - 1),
+        "history_times": times[:-1],
+        "query": None,
+        "context": None,
+        "target_item_ids": ids[-1:],
+        "new_target_item_ids": [] if ids[-1] in ids[:-1] else ids[-1:],
+    }
 
 
 def _ranked(draw: np.random.Generator, ranks: int, count: int) -> np.ndarray:

@@ -178,8 +178,8 @@ def _peak_source(prices: Cost, scope: str) -> str:
     if prices.peak_requests_per_second is None:
         return "not known: set cost.peak_requests_per_second"
     load = f"cost.peak_requests_per_second {prices.peak_requests_per_second:g}"
-    size = f"cost.cores_per_replica {prices.cores_per_replica:g}, cost.least_replicas {prices.least_replicas}"
-    return f"{load}, {size}; {scope}"
+    each = f"cost.cores_per_replica {prices.cores_per_replica:g}, cost.least_replicas {prices.least_replicas}"
+    return f"{load}, {each}; {scope}"
 
 
 def night(times: Sequence[Spent], prices: Cost) -> Table:

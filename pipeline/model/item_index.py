@@ -149,6 +149,11 @@ class ItemIndex:
         """Returns float32 [R, D], as stored; of nested dimensions, in all of them."""
         return self._index.reconstruct_batch(np.ascontiguousarray(rows_R, dtype=np.int64))
 
+    def look_at(self, nprobe: int) -> None:
+        """Sets how many lists a search looks at, where there are lists."""
+        if self._lists is not None:
+            self._lists.nprobe = nprobe
+
     def search(self, queries_QD: np.ndarray, k: int, only: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Finds the best rows of each query.
 

@@ -44,10 +44,13 @@ def resampled_quantiles(times_NBR: np.ndarray, quantiles: Sequence[float], seed:
 
 
 def interval_of(value: float, found_S: np.ndarray, confidence: float, n: int) -> Interval:
-    """Returns an estimate with the two-sided percentile interval of its resamples."""
+    """Returns an estimate with the two-sided percentile interval of its resamples, which holds it.
+
+    The quantile of few times lies at an end of what can be drawn, so resamples may all miss it.
+    """
     tail = (1 - confidence) / 2
     low, high = np.quantile(found_S, [tail, 1 - tail])
-    return Interval(value, float(low), float(high), float(found_S.std(ddof=1)), n)
+    return Interval(value, min(value, float(low)), max(value, float(high)), float(found_S.std(ddof=1)), n)
 
 
 def _resampled(times_NBR: np.ndarray, seed: int) -> np.ndarray:

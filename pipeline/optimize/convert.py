@@ -42,6 +42,8 @@ def to_litert(model: keras.Model, weights: Weights, samples: Mapping[str, np.nda
 
 
 def _batches(samples: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """Yields batches of one size: the calibrator lays out its memory for the first."""
     rows = min(SAMPLES, len(next(iter(samples.values()))))
-    for at in range(0, rows, BATCH):
-        yield {name: values[at : min(at + BATCH, rows)] for name, values in samples.items()}
+    size = min(BATCH, rows)
+    for at in range(0, rows - size + 1, size):
+        yield {name: values[at : at + size] for name, values in samples.items()}

@@ -40,14 +40,14 @@ class Judged:
     exclude_seen: list[bool]
 
     @classmethod
-    def load(cls, prepared: Artifact, metric: str) -> Judged:
-        """Reads `validation.parquet`.
+    def load(cls, prepared: Artifact, metric: str, part: str = "validation") -> Judged:
+        """Reads the queries of `validation.parquet`; those of the test are for benchmarks and the gate alone.
 
         Args: metric: `shop.metric`; what it means for each kind of query is in `model.judged`.
 
         Raises: DataError: no query has a target.
         """
-        rows = parquet.read_table(prepared.file("validation.parquet")).to_pylist()
+        rows = parquet.read_table(prepared.file(f"{part}.parquet")).to_pylist()
         new_only = [wants_new_items(row["kind"], metric) for row in rows]
         wanted = [judged_targets(row, metric) for row in rows]
         kept = [place for place, targets in enumerate(wanted) if targets]

@@ -5,7 +5,11 @@ for a while then slows all of them alike; in a process of its own, because that 
 counts is the thread's CPU time: on a machine with other work, wall time measures who else was scheduled, and would let
 chance choose the recipe. Wall time is measured where it is promised, by the gate through the real server.
 
-One bundle takes part twice. How far it differs from itself is how far any two may differ by chance.
+Where a process happens to put a bundle in memory alone moves its times by a few percent for as long as it lives. So
+there are several processes that load the bundles in other orders, and an interval is drawn over them too. One bundle
+takes part twice: how far it differs from itself is how far any two may differ by chance.
+
+Shapes: N rounds (processes), C calls a round.
 """
 
 from __future__ import annotations
@@ -33,8 +37,8 @@ from pipeline.optimize.judged import Judged
 
 WARM_UP_CALLS = 50
 MAX_QUERIES = 512
-LEAST_CALLS, MOST_SECONDS = 200, 600
-"""A slow catalogue gets fewer calls than asked for rather than a night without an end."""
+ROUNDS, LEAST_ROUNDS, MOST_SECONDS = 5, 2, 600
+"""A slow catalogue gets fewer rounds rather than a night without an end."""
 TIMEOUT_SECONDS = 1800
 BLOCK = 25
 """Calls that lie so close together are slow together, so they are drawn together."""
@@ -49,7 +53,7 @@ class Timing:
     """What was timed.
 
     Attributes:
-        times_ms: by bundle, float64 [C] CPU milliseconds from features to scored items; one place, one query.
+        times_ms: by bundle, float64 [N, C] CPU milliseconds from features to scored items; one place, one query.
         again_ms: the bundle that took part twice, its second time.
         twice: which one that was.
         host: what it was timed on.
@@ -62,12 +66,11 @@ class Timing:
 
     @property
     def calls(self) -> int:
-        return len(self.again_ms)
+        return self.again_ms.size
 
     def quantile(self, name: str, quantile: float) -> Interval:
         """Returns the p50 or p99 of one bundle's times with its interval."""
-        times_C = self.times_ms[name]
-        return interval_of(_value(times_C, quantile), self._drawn[name][quantile], CONFIDENCE, len(times_C))
+        return interval_of(_value(self.times_ms[name], quantile), self._drawn[name][quantile], CONFIDENCE, self.calls)
 
     def ratio(self, name: str, other: str, quantile: float) -> Interval:
         """Returns one bundle's p50 or p99 relative to another's; the same places are drawn for both."""
@@ -77,7 +80,7 @@ class Timing:
 
     @cached_property
     def _drawn(self) -> dict[str, dict[float, np.ndarray]]:
-        return {name: _quantiles(times_C) for name, times_C in self.times_ms.items()}
+        return {name: _quantiles(times_NC) for name, times_NC in self.times_ms.items()}
 
     def mean(self, name: str) -> float:
         """Returns CPU milliseconds a request, batch 1: what a core is paid for."""
@@ -102,35 +105,41 @@ class Timing:
         )
 
 
-def _quantiles(times_C: np.ndarray) -> dict[float, np.ndarray]:
-    """Returns p50 and p99 of resamples of blocks of calls; the same places for every bundle, so they stay paired."""
-    size = min(BLOCK, max(1, len(times_C) // 2))
-    blocks_1BR = times_C[: len(times_C) // size * size].reshape(1, -1, size)  # what fills no block is left out
-    return dict(zip(QUANTILES, resampled_quantiles(blocks_1BR, QUANTILES, SEED), strict=True))
+def _quantiles(times_NC: np.ndarray) -> dict[float, np.ndarray]:
+    """Returns p50 and p99 of resamples of rounds and of blocks of calls; the same places for every bundle."""
+    rounds, calls = times_NC.shape
+    size = min(BLOCK, max(1, calls // 2))
+    blocks_NBR = times_NC[:, : calls // size * size].reshape(rounds, -1, size)  # what fills no block is left out
+    return dict(zip(QUANTILES, resampled_quantiles(blocks_NBR, QUANTILES, SEED), strict=True))
 
 
-def _value(times_C: np.ndarray, quantile: float) -> float:
-    return float(np.quantile(times_C, quantile))
+def _value(times_NC: np.ndarray, quantile: float) -> float:
+    return float(np.quantile(times_NC, quantile))
 
 
 def measure(bundles: Mapping[str, Path], twice: str, judged: Judged, calls: int, k: int, scratch: Path) -> Timing:
     """Times each bundle on the same real queries, one of them as two.
 
-    Raises: UnavailableError: the measuring process ended without an answer.
+    Args: calls: of each bundle, in all rounds together.
+    Raises: UnavailableError: a measuring process ended without an answer.
     """
     features, extra = _features(bundles[twice], judged)
     np.savez(scratch / "features.npz", extra=extra, **features)
-    request = {
-        "bundles": [[name, str(path)] for name, path in bundles.items()],
-        "twice": str(bundles[twice]),
-        "features": str(scratch / "features.npz"),
-        "calls": calls,
-        "k": k,
-    }
+    folders = [str(folder) for folder in (*bundles.values(), bundles[twice])]
+    request = {"features": str(scratch / "features.npz"), "calls": -(-calls // ROUNDS), "k": k}
     hint = "free the machine, or lower optimize.latency_requests"
-    answer = ask("pipeline.optimize.latency", request, f"latency measurement of {calls} calls", TIMEOUT_SECONDS, hint)
-    *times, again = (np.asarray(each) for each in answer["times_ms"])
-    return Timing(dict(zip(bundles, times, strict=True)), again, twice, answer["host"])
+    rounds, host, until = [], {}, time.monotonic() + MOST_SECONDS
+    for number in range(ROUNDS):
+        if number >= LEAST_ROUNDS and time.monotonic() > until:
+            break
+        order = np.random.default_rng((SEED, number)).permutation(len(folders))
+        asked = {**request, "bundles": [folders[at] for at in order]}
+        what = f"latency measurement of {calls} calls"
+        answer = ask("pipeline.optimize.latency", asked, what, TIMEOUT_SECONDS, hint)
+        rounds.append(np.asarray(answer["times_ms"])[np.argsort(order)])
+        host = host or answer["host"]
+    *times, again = np.stack(rounds, axis=1)
+    return Timing(dict(zip(bundles, times, strict=True)), again, twice, {**host, "rounds": len(rounds)})
 
 
 def _features(bundle: Path, judged: Judged) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -162,13 +171,11 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
         ({name: stored[name][at : at + 1] for name in stored.files if name != "extra"}, int(depth))
         for at, depth in enumerate(depth_Q)
     ]
-    folders = [*(folder for _, folder in request["bundles"]), request["twice"]]
-    paths = [_ComputePath(Path(folder)) for folder in folders]
+    paths = [_ComputePath(Path(folder)) for folder in request["bundles"]]
     for path in paths:
         for call in range(WARM_UP_CALLS):
             path(*queries[call % len(queries)])
-    times = _interleaved(paths, queries, request["calls"])
-    return {"times_ms": times, "host": {**host, "load_average_after": fingerprint()["load_average"]}}
+    return {"times_ms": _interleaved(paths, queries, request["calls"]), "host": host}
 
 
 def _interleaved(
@@ -176,11 +183,8 @@ def _interleaved(
 ) -> list[list[float]]:
     """Returns CPU milliseconds by path; each in turn, another first each time."""
     times: list[list[float]] = [[] for _ in paths]
-    until = time.monotonic() + MOST_SECONDS
     gc.disable()
     for call in range(calls):
-        if call >= LEAST_CALLS and time.monotonic() > until:
-            break
         for turn in range(len(paths)):
             at = (call + turn) % len(paths)
             # A server serves one bundle and finds it in its caches; here the others were there last.

@@ -15,11 +15,7 @@ def in_order(recipes: Sequence[Recipe], champions: str) -> list[Recipe]:
     The yardstick, which all are held against; then the recipe the champion was made by; then those that only convert,
     then those that learn, each as declared.
     """
-    return sorted(recipes, key=lambda each: (each.name != YARDSTICK, each.name != champions, _learns(each)))
-
-
-def _learns(recipe: Recipe) -> bool:
-    return bool(recipe.transforms)
+    return sorted(recipes, key=lambda each: (each.name != YARDSTICK, each.name != champions, each.learns))
 
 
 def champions_recipe(layout: Layout) -> str:

@@ -75,6 +75,8 @@ class Search:
         Raises: PipelineError: the recipe failed. A retry would not help where another try fails alike.
         """
         recipe = next(each for each in self.recipes if each.name == name)
+        if known := self._known(recipe):
+            return known
         if not self._may_begin(recipe):
             return Report(f"{name} is not tried: {self._late}.", verdict=NOT_TRIED)
         try:
@@ -100,13 +102,14 @@ class Search:
         return {name: found[name] for name in whole}
 
     def _settle(self, recipe: Recipe) -> Outcome:
-        note = self._note(recipe)
-        if recipe.name != YARDSTICK and (reason := _why_not(note)):
+        if self._known(recipe):
+            return MADE
+        if recipe.name != YARDSTICK and (reason := _why_not(self._note(recipe))):
             return Outcome("failed", reason)
         if not self._may_begin(recipe):
             return Outcome(NOT_TRIED, self._late)
         try:
-            self._make(recipe, again=not note.made)
+            self._make(recipe)
         except Exception as error:
             if passes(error):
                 raise
@@ -115,13 +118,15 @@ class Search:
             return Outcome("failed", first_line(error))
         return MADE
 
-    def _make(self, recipe: Recipe, again: bool = True) -> Report:
-        run = replace(self.run, force=self.run.force and again)
-        key = self._key(recipe)
-        if not run.force and run.has(STAGE, key):
-            return self._once(run, recipe)
-        with self.notes.trying(recipe.name, key):
-            return self._once(run, recipe)
+    def _known(self, recipe: Recipe) -> Report | None:
+        """Returns the report of a recipe that need not be made; forced, only of one that this search made."""
+        if (self.run.force and not self._note(recipe).made) or not self.run.has(STAGE, self._key(recipe)):
+            return None
+        return self._once(replace(self.run, force=False), recipe)
+
+    def _make(self, recipe: Recipe) -> Report:
+        with self.notes.trying(recipe.name, self._key(recipe)):
+            return self._once(self.run, recipe)
 
     def _once(self, run: Run, recipe: Recipe) -> Report:
         sections = key_sections(recipe, self.settings.optimize, self.settings.shop)
@@ -134,12 +139,9 @@ class Search:
         )
 
     def _may_begin(self, recipe: Recipe) -> bool:
-        """Says whether there is time; what must be known or is there already takes none."""
-        minutes = self.notes.minutes()
-        known = not self.run.force and self.run.has(STAGE, self._key(recipe))
-        return (
-            recipe.name == YARDSTICK or known or self._note(recipe).made or minutes < self.settings.optimize.max_minutes
-        )
+        """Says whether there is time; the first to ask begins to count, and what must be known is never late."""
+        in_time = self.notes.minutes() < self.settings.optimize.max_minutes
+        return in_time or recipe.name == YARDSTICK
 
     def _key(self, recipe: Recipe) -> str:
         sections = key_sections(recipe, self.settings.optimize, self.settings.shop)

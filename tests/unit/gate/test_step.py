@@ -208,3 +208,18 @@ def test_a_champion_whose_server_does_not_start_is_inconclusive(shop, contenders
     assert "The champion's server does not work" in shop.gate("champion readable")["reason"]
     assert shop.gate("latency p50 ratio")["verdict"] == "reported"
     assert shop.gate("requests answered")["verdict"] == "pass"
+
+
+def test_the_account_holds_what_the_real_server_adds_to_tower_and_index(shop, contenders):
+    shop.challenge(contenders["right"])
+    row = {"recipe": "float32", "verdict": "chosen", "cpu_ms": 0.001, "memory_mb": 1.0, "bytes": 2_000_000}
+    (shop.run.artifact("optimize").path / "recipes.json").write_text(json.dumps([row]))
+    run(shop.settings, shop.run)
+    serving, night, _ = json.loads((shop.run.folder / "cost.json").read_text())
+    figures = {line["what"]: line["values"] for line in serving["lines"]}
+    assert figures["CPU of the server around it, a request"][0] > 0
+    assert figures["memory of a replica"][0] > 10
+    assert figures["replicas at the peak"] == [None, None]  # nobody said what the peak is
+    assert night["note"] == "No step of this run was timed."
+    page = (shop.run.folder / "decision" / "decision.html").read_text()
+    assert "What it costs" in page and "set cost.peak_requests_per_second" in page

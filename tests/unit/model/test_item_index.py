@@ -88,7 +88,7 @@ def test_the_least_lists_that_find_what_is_asked_for_are_looked_at(recall: float
     # 4 lists for each square root of 2,000.
     assert facts.lists == 179 and facts.k == 100
     assert shared >= facts.recall_of_lists >= recall
-    index._lists.nprobe -= 1
+    index.look_at(facts.nprobe - 1)
     fewer = index.search(queries, 100)[1]
     assert np.mean([len(set(w) & set(f)) / 100 for w, f in zip(whole, fewer, strict=True)]) < recall
 

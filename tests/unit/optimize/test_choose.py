@@ -41,7 +41,7 @@ def _missing(hits: int) -> np.ndarray:
 
 def _choose(*rows: tuple[Row, np.ndarray, np.ndarray], itself: float = 1.0, **budgets: float) -> dict[str, Row]:
     """Args: itself: how many times as long float32 took when it was timed a second time."""
-    times = {row.recipe: times_C for row, _, times_C in rows}
+    times = {row.recipe: times_NC for row, _, times_NC in rows}
     timing = Timing(times, times["float32"] * itself, "float32", {})
     per_query = {row.recipe: recall for row, recall, _ in rows}
     measured = [timed(row, timing) for row, *_ in rows]
@@ -54,7 +54,7 @@ def _measured(
 ) -> tuple[Row, np.ndarray, np.ndarray]:
     """One recipe's row, recall and times: every call takes `p50` ms, or by turns of 25 so much more and less."""
     swing = np.repeat(np.tile([1.0, -1.0], 20), 25)
-    return _row(name, recall, megabytes, **more), recall, p50 + spread * swing
+    return _row(name, recall, megabytes, **more), recall, (p50 + spread * swing)[None]
 
 
 def test_the_smallest_within_the_budgets_ships() -> None:

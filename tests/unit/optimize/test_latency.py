@@ -21,9 +21,10 @@ def _judged() -> Judged:
 
 
 def test_every_bundle_is_timed_on_every_call_and_one_as_two(tiny_bundle: Path, tmp_path: Path) -> None:
-    timing = measure({"one": tiny_bundle, "other": tiny_bundle}, "one", _judged(), calls=7, k=5, scratch=tmp_path)
-    assert {name: values.shape for name, values in timing.times_ms.items()} == {"one": (7,), "other": (7,)}
-    assert timing.again_ms.shape == (7,) and timing.calls == 7
+    timing = measure({"one": tiny_bundle, "other": tiny_bundle}, "one", _judged(), calls=10, k=5, scratch=tmp_path)
+    # Five rounds of two calls.
+    assert {name: values.shape for name, values in timing.times_ms.items()} == {"one": (5, 2), "other": (5, 2)}
+    assert timing.again_ms.shape == (5, 2) and timing.calls == 10
     assert all((values > 0).all() for values in (*timing.times_ms.values(), timing.again_ms))
     assert {"cpu", "cores", "governor", "load_average", "kernel", "pinned_to_core"} <= timing.host.keys()
 
@@ -37,8 +38,8 @@ def test_a_bundle_gone_in_the_meantime_is_told_with_the_last_line(tiny_bundle: P
 def _timing(again: float, calls: int = 400) -> Timing:
     """Two recipes on a machine that is half as fast in every second stretch of 50 calls, for both alike."""
     stretch_C = np.repeat([1.0, 2.0], 50)[np.arange(calls) % 100]
-    times = {"float32": stretch_C, "half": 0.5 * stretch_C}
-    return Timing(times, again * stretch_C, "float32", {})
+    times = {"float32": stretch_C[None], "half": 0.5 * stretch_C[None]}
+    return Timing(times, again * stretch_C[None], "float32", {})
 
 
 def test_a_machine_that_slows_down_for_all_alike_leaves_the_ratio_alone() -> None:
@@ -57,6 +58,15 @@ def test_a_bundle_that_differs_from_itself_makes_the_machine_noisy_in_words() ->
         "is judged by speed"
     )
     assert _timing(again=0.8).noisy
+
+
+def test_a_process_that_was_unlucky_with_one_bundle_widens_its_interval() -> None:
+    # In one round of five the second recipe takes half as long again; resamples hold that round none to five times.
+    one_NC = np.ones((5, 100))
+    other_NC = one_NC.copy()
+    other_NC[2] = 1.5
+    ratio = Timing({"float32": one_NC, "other": other_NC}, one_NC, "float32", {}).ratio("other", "float32", 0.5)
+    assert (ratio.mean, ratio.low, ratio.high) == (1.0, 1.0, 1.5)
 
 
 def test_memory_is_that_of_a_process_of_its_own(tiny_bundle: Path) -> None:
