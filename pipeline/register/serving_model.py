@@ -23,7 +23,8 @@ class BundleModel(PythonModel):
 
         from pipeline.model.retriever import Retriever
 
-        self._retriever = Retriever.load(Path(context.artifacts["bundle"]))
+        promised = (context.model_config or {}).get("digest")
+        self._retriever = Retriever.load(Path(context.artifacts["bundle"]), promised)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
