@@ -16,15 +16,12 @@ from pipeline.core.errors import MissingInputError
 from pipeline.model.item_index import ItemIndex
 from pipeline.model.keras import keras, tf
 from pipeline.model.words import Words
+from pipeline.optimize.alike import Answers, Ask
 
 VECTORS, RECOMMEND = "serving_default", "recommend"
 ONNX_FILE = "model.onnx"
 OPSET = 18
-
-Answers = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""float32 vectors [B, D], int rows of the catalogue [B, K] and float32 scores [B, K], best first."""
-Ask = Callable[[Mapping[str, np.ndarray]], Answers]
-"""From `features.encode_queries` to answers."""
+TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -66,9 +63,6 @@ def graph_of(tower: keras.Model, index: ItemIndex, words: Words, text_length: in
         return {"rows": rows_BK, "scores": scores_BK}
 
     return Graph(inputs, [*tower.variables, items, spoken, shares], vectors, recommend)
-
-
-TINY = 1e-30
 
 
 def _table(rows: np.ndarray) -> tf.Variable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -66,6 +67,14 @@ def test_a_run_that_registered_nothing_has_no_version_to_export(registered, tmp_
     other = Run.open(run.root, "2024-05-09", "UTC")
     with pytest.raises(MissingInputError, match=r"Run 2024-05-09 registered no version; run .* register --run 2024"):
         export(settings, other, tmp_path, "savedmodel")
+
+
+def test_the_command_ends_in_one_sentence(registered, tmp_path: Path) -> None:
+    settings, _ = registered
+    words = ["export", "--run", "2024-05-10", "--to", str(tmp_path), "--set", f"store.root={settings.store.root}"]
+    ended = subprocess.run([sys.executable, "-m", "pipeline", *words], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 66 and "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("Run 2024-05-10 registered no version; run ")
 
 
 def test_an_export_that_answers_otherwise_leaves_nothing(registered, tmp_path: Path, monkeypatch) -> None:
