@@ -55,11 +55,12 @@ def champion_digest(root: Path) -> str | None:
 
 
 def _known_item(root: Path) -> tuple[str, str]:
-    """Returns id and title of a well-known item with a title; empty when there is no champion."""
+    """Returns id and title of a well-known item with a title; empty where no champion of this format stands."""
     digest = champion_digest(root)
-    if digest is None:
+    items = Layout(root).bundle(digest or "none") / ITEMS
+    if not items.exists():
         return "", ""
-    catalogue = Catalogue.load(Layout(root).bundle(digest) / ITEMS)
+    catalogue = Catalogue.load(items)
     _, rows = catalogue.popular(len(catalogue), (), None)
     titles = catalogue.columns["title"]
     row = next((row for row in rows if titles[row]), rows[0])

@@ -24,7 +24,7 @@ from pipeline.model.storage import KINDS, evenly, stored
 __all__ = ["KINDS", "LISTS_FROM", "Facts", "ItemIndex"]
 
 LISTS_FROM = 50_000
-"""So many vectors are looked at in a few milliseconds by one thread; so many allowed rows are, too."""
+"""Fewer vectors are looked at in a few milliseconds by one thread, and so are fewer allowed rows."""
 RECALL, K = 0.99, 100
 PROBES = 500
 BYTES_PER_ID = 8
@@ -68,8 +68,9 @@ class ItemIndex:
 
     facts: Facts | None = None
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, lists_from: int | None = LISTS_FROM) -> None:
         faiss.omp_set_num_threads(1)
+        self._lists_from = lists_from
         self._index, self._lists = index, lists_of(index)
         if self._lists is not None:
             self._lists.make_direct_map()
@@ -90,7 +91,8 @@ class ItemIndex:
             kind: one of `storage.KINDS`.
             probes_QD: float32, queries as they will be asked, at most 500 of which are; where None, how many lists are
                 looked at is settled with some of the vectors, which is easier.
-            lists_from: so many vectors are put into lists; None never does.
+            lists_from: so many vectors are put into lists, and where a filter allows fewer all lists are looked at;
+                None puts none into lists.
             recall: share of the top 100 of all lists that those looked at must find.
 
         Raises: ShapeError, DataError: the kind does not fit vectors of this length, or so few of them.
@@ -104,7 +106,7 @@ class ItemIndex:
         probes_QD = evenly(np.ascontiguousarray(probes_QD, np.float32) if asked else rows_nD, PROBES)
         k = min(K, len(rows_nD))
         found = settle(index, probes_QD, k, recall) if listed else None
-        built = cls(index)
+        built = cls(index, lists_from)
         exact = None
         if asked:
             exact = shared(stored(rows_nD, "float32").search(probes_QD, k)[1], built.search(probes_QD, k)[1])
@@ -191,11 +193,11 @@ class ItemIndex:
         return self._index.search(queries_QD, k, params=faiss.SearchParameters(sel=selector))
 
     def _in_lists(self, queries_QD: np.ndarray, k: int, selector: Any, allowed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Looks at more lists the fewer of their items are allowed, and at all where those hold fewer than k."""
+        """Looks at all lists where few rows are allowed or those near hold fewer than k, else at more the fewer are."""
         whole = self._lists.nlist
-        nprobe = min(whole, -(-self._lists.nprobe * len(self) // allowed)) if allowed > LISTS_FROM else whole
-        if selector is None:
-            nprobe = self._lists.nprobe
+        nprobe = min(whole, -(-self._lists.nprobe * len(self) // allowed))
+        if selector is not None and allowed < self._lists_from:
+            nprobe = whole
         params = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
         scores_QK, rows_QK = self._index.search(queries_QD, k, params=params)
         short_Q = rows_QK[:, -1] < 0

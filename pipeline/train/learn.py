@@ -93,6 +93,10 @@ def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
     prices = np.array([item.price for item in prepared.items if item.price is not None], np.float64)
     shares = np.linspace(0, 1, PRICE_BANDS + 1)[1:-1]
     edges = np.unique(np.quantile(prices[np.isfinite(prices)], shares)) if np.isfinite(prices).any() else np.empty(0)
+
+    def told(field: str) -> bool:
+        return any(getattr(item, field) for item in prepared.items)
+
     return TowerConfig(
         items=len(prepared.items),
         dim=settings.train.dim,
@@ -100,7 +104,10 @@ def tower_config(settings: Settings, prepared: Prepared) -> TowerConfig:
         blocks=settings.train.blocks,
         heads=settings.train.heads,
         history_length=settings.train.history_length,
-        text_buckets=settings.train.text_buckets,
+        # A table for what the log never tells would be random numbers in every bundle.
+        text_buckets=settings.train.text_buckets if prepared.queries or told("title") else 1,
+        category_buckets=TowerConfig.category_buckets if told("category") else 1,
+        brand_buckets=TowerConfig.brand_buckets if told("brand") else 1,
         price_edges=tuple(edges.tolist()),
         context_buckets=context_buckets(prepared.contexts),
         vector_dim=max((len(item.vector) for item in prepared.items if item.vector is not None), default=0),
