@@ -1,7 +1,8 @@
 """Version skew: this night's query tower on the champion's index and catalogue, as servers may hold them for a while.
 
-A shop that replaces tower and index one after the other asks queries of one night among items of another. Whether that
-finds anything is measured, not assumed: two trainings need not place items alike.
+A shop that replaces tower and index one after the other asks queries of one night among items of another. How much that
+loses is measured, not assumed: a tower's answer is mostly a sum of the vectors it reads, the rest it learnt beside
+vectors of its own night.
 """
 
 from __future__ import annotations
