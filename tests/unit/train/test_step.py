@@ -221,6 +221,18 @@ def test_price_bands_hold_equal_numbers_of_items(settings: Settings, prepared_sh
     assert json.loads(json.dumps(config.price_edges)) == list(config.price_edges)
 
 
+def test_what_a_log_never_tells_gets_no_table(settings: Settings, prepared_shop: Artifact) -> None:
+    from pipeline.train.learn import tower_config
+
+    prepared = Prepared.load(prepared_shop)
+    told = tower_config(settings, prepared)
+    # The small shop has categories and titles, and no brands.
+    assert (told.category_buckets, told.text_buckets, told.brand_buckets) == (2048, settings.train.text_buckets, 1)
+    silent = replace(prepared, queries=[], items=[replace(item, title=None, category=None) for item in prepared.items])
+    bare = tower_config(settings, silent)
+    assert (bare.category_buckets, bare.text_buckets, bare.brand_buckets) == (1, 1, 1)
+
+
 def test_the_catalogue_of_steps_finds_it() -> None:
     from pipeline.steps import BY_NAME
 
