@@ -57,7 +57,7 @@ docs: $(SETUP) ## writes the reference pages that are made from code
 	@$(PYTHON) docs/reference/generate.py
 
 requirements: $(SETUP) ## compiles requirements.txt from setup.cfg
-	UV_CUSTOM_COMPILE_COMMAND='make requirements' .venv/bin/uv pip compile setup.cfg --extra test --python-version 3.11 --output-file requirements.txt --quiet
+	UV_CUSTOM_COMPILE_COMMAND='make requirements' .venv/bin/uv pip compile setup.cfg --extra test --extra export --python-version 3.11 --output-file requirements.txt --quiet
 	UV_CUSTOM_COMPILE_COMMAND='make requirements' .venv/bin/uv pip compile tests/services/requirements.in -c requirements.txt --python-version 3.11 --output-file tests/services/requirements.txt --quiet
 
 clean: ## removes caches and the environment; the state in var/ stays

@@ -17,6 +17,7 @@ COPY pipeline/model pipeline/model
 COPY pipeline/serve pipeline/serve
 # The command line gathers every room's tools; their light command modules come along, their code does not.
 COPY pipeline/ingest/__init__.py pipeline/ingest/commands.py pipeline/ingest/
+COPY pipeline/optimize/__init__.py pipeline/optimize/commands.py pipeline/optimize/
 COPY pipeline/promote/__init__.py pipeline/promote/commands.py pipeline/promote/
 COPY pipeline/simulate/__init__.py pipeline/simulate/commands.py pipeline/simulate/
 RUN useradd --create-home --uid 10001 nightshift && mkdir -p /srv/state && chown nightshift /srv/state

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.core.settings import Settings
 
 UNEXPECTED = 70
-ROOMS_WITH_TOOLS = ("ingest", "promote", "serve", "simulate", "store")
+ROOMS_WITH_TOOLS = ("ingest", "optimize", "promote", "serve", "simulate", "store")
 
 app = typer.Typer(
     help="Retrains a shop's search and recommendation while it sleeps. Steps of the night, in order, then tools.",

@@ -71,7 +71,9 @@ def _plain(given: Answer) -> dict[str, Any]:
     return {"items": items, "fallback": given.fallback}
 
 
-def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def differences(
+    expected: Mapping[str, Any], found: Mapping[str, Any], tolerance: float = SCORE_TOLERANCE
+) -> list[str]:
     """Holds an answer against a golden's; items whose scores tie within the tolerance may change places.
 
     Args: both `{"items": [{"item_id", "score", …}], "fallback", …}`; other fields are not looked at.
@@ -86,7 +88,7 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[s
     last = expected["items"][-1]["score"] if expected["items"] else 0.0
     for place, (want, got) in enumerate(zip(expected["items"], found["items"], strict=False), start=1):
         stated = scores.get(got["item_id"], last)
-        if abs(want["score"] - got["score"]) > SCORE_TOLERANCE or abs(stated - got["score"]) > SCORE_TOLERANCE:
+        if abs(want["score"] - got["score"]) > tolerance or abs(stated - got["score"]) > tolerance:
             wrong.append(f"place {place} is {_told(got)}, expected {_told(want)}")
     return wrong
 
@@ -95,10 +97,10 @@ def _told(item: Mapping[str, Any]) -> str:
     return f"{item['item_id']} ({item['score']:.4f})"
 
 
-def check_goldens(retriever: Retriever) -> list[str]:
+def check_goldens(retriever: Retriever, tolerance: float = SCORE_TOLERANCE) -> list[str]:
     """Asks a loaded bundle its own goldens; returns a sentence for each that is not answered as sealed."""
     wrong = []
     for number, golden in enumerate(retriever.bundle.goldens if retriever.bundle else [], start=1):
-        found = differences(golden["answer"], _plain(answer(retriever, golden)))
+        found = differences(golden["answer"], _plain(answer(retriever, golden)), tolerance)
         wrong += [f"golden {number} ({golden['path']}): {sentence}" for sentence in found]
     return wrong

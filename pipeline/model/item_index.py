@@ -7,6 +7,8 @@ Shapes: n items, D dim, Q queries, K answers, R rows. Row i of the index is the 
 
 from __future__ import annotations
 
+import os
+import struct
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,8 @@ RECALL, K = 0.99, 100
 PROBES = 500
 BYTES_PER_ID = 8
 """Of a vector in a list."""
+END = struct.Struct("<Q")
+"""faiss maps a file without a look at its length, so what is cut off would end the process at the first look-up."""
 
 
 @dataclass(frozen=True)
@@ -113,18 +117,23 @@ class ItemIndex:
     def load(cls, path: Path) -> ItemIndex:
         """Opens a file; vectors that lie row by row are mapped, so processes that open the same file share them.
 
-        A file that lacks a few bytes at its end may go unnoticed here; the bundle's seal notices.
-
-        Raises: CorruptArtifactError: the file is not an index.
+        Raises: CorruptArtifactError: the file is torn, or no index.
         """
+        _check_end(path)
         try:
             return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
         except RuntimeError as error:
             raise CorruptArtifactError(f"{path}: is not an item index ({str(error).splitlines()[0][:120]}).") from None
 
     def save(self, path: Path) -> None:
-        """Writes a file, without the map from rows to lists, which is quickly made again."""
+        """Writes a file, without the map from rows to lists, which is quickly made again.
+
+        Its last bytes say how long it is; faiss does not read them.
+        """
         self._write(str(path))
+        length = path.stat().st_size
+        with path.open("ab") as file:
+            file.write(END.pack(length))
 
     def _write(self, target: Any) -> None:
         if self._lists is not None:
@@ -138,7 +147,7 @@ class ItemIndex:
         """What the file takes."""
         writer = faiss.VectorIOWriter()
         self._write(writer)
-        return writer.data.size()
+        return writer.data.size() + END.size
 
     @property
     def dim(self) -> int:
@@ -214,6 +223,16 @@ class ItemIndex:
         recalls = (None if share is None else round(share, 6) for share in (of_lists, exact))
         counts = (0, 0) if lists is None else (lists.nlist, lists.nprobe)
         return Facts(kind, *counts, *recalls, k, self.bytes, self.bytes - size * per_vector)
+
+
+def _check_end(path: Path) -> None:
+    """Raises: CorruptArtifactError: the file does not end where it says it does."""
+    with path.open("rb") as file:
+        length = file.seek(0, os.SEEK_END) - END.size
+        file.seek(max(length, 0))
+        whole = length > 0 and file.read() == END.pack(length)
+    if not whole:
+        raise CorruptArtifactError(f"{path}: is not an item index, or torn; make the bundle again.")
 
 
 def _bits(rows: np.ndarray, size: int) -> np.ndarray:

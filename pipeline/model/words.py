@@ -58,6 +58,10 @@ class Words:
     def __len__(self) -> int:
         return len(self._table)
 
+    def shares(self) -> np.ndarray:
+        """Returns float32 [V], what each word weighs beside the others of a text."""
+        return self._shares_V
+
     def vectors(self) -> np.ndarray:
         """Returns float32 [V, D], as stored."""
         return self._table.vectors(np.arange(len(self)))

@@ -18,6 +18,7 @@ from pipeline.model.words import Words
 from pipeline.optimize.algorithms import Plan, apply
 from pipeline.optimize.bundling import Contents, make_bundle
 from pipeline.optimize.inputs import SEED, Inputs
+from pipeline.optimize.kept import keep
 from pipeline.optimize.recipes import Recipe
 
 BUNDLE = "bundle"
@@ -34,7 +35,7 @@ def _steps(inputs: Inputs, settings: Settings) -> int:
 
 
 def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) -> Report:
-    """Fills a folder with the recipe's bundle, its recall query by query, and notes."""
+    """Fills a folder with the recipe's bundle, its recall query by query, its tower for exports, and notes."""
     from pipeline.model.stripping import without_tables
     from pipeline.optimize.convert import to_litert
 
@@ -42,10 +43,12 @@ def carry_out(recipe: Recipe, inputs: Inputs, settings: Settings, folder: Path) 
     index = ItemIndex.build(inputs.item_vectors, recipe.items, inputs.probes)
     words = Words.build(*inputs.words, recipe.words)
     tower = _query_tower(recipe, inputs, settings, index, words)
+    bare = without_tables(tower)
+    keep(bare, folder)
     contents = Contents(
         config=inputs.config,
         catalogue=inputs.catalogue,
-        query_tower=to_litert(without_tables(tower), recipe.weights, _samples(recipe, inputs, index, words)),
+        query_tower=to_litert(bare, recipe.weights, _samples(recipe, inputs, index, words)),
         item_tower=_item_tower(inputs, recipe.weights),
         index=index,
         words=words,

@@ -127,6 +127,11 @@ def _scale(axes: Any, spans: Sequence[Span], log: bool) -> None:
         axes.set_xlim(max(0.0, least - room), most + room)
 
 
+def _arms(span: Span) -> list[list[float]]:
+    """Returns how far an interval reaches below and above; an interval of resamples need not hold the estimate."""
+    return [[max(0.0, span.at - span.low)], [max(0.0, span.high - span.at)]]
+
+
 def _mark(axes: Any, point: Point, x: Span, edge: float, hollow: bool) -> None:
     row, kept = point.row, point.kept
     colour = _colour(point, hollow)
@@ -137,8 +142,8 @@ def _mark(axes: Any, point: Point, x: Span, edge: float, hollow: bool) -> None:
     axes.errorbar(
         x.at,
         kept.at,
-        xerr=[[x.at - x.low], [x.high - x.at]],
-        yerr=[[kept.at - kept.low], [kept.high - kept.at]],
+        xerr=_arms(x),
+        yerr=_arms(kept),
         fmt="*" if chosen else "D" if row.recipe == YARDSTICK else "o",
         markersize=17 if chosen else 7,
         markerfacecolor="white" if hollow else colour,

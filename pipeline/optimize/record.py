@@ -17,10 +17,20 @@ from pipeline.optimize.latency import Timing
 BUDGETS = ("max_recall_loss", "max_p99_ms", "max_memory_mb", "max_bundle_mb")
 
 
-def write(folder: Path, rows: Sequence[Row], timing: Timing, settings: Settings, last: LastNight | None) -> None:
-    """Leaves `recipes.json`, `choice.json`, `pareto.svg` and `pareto.png`."""
+def write(
+    folder: Path,
+    rows: Sequence[Row],
+    timing: Timing,
+    settings: Settings,
+    last: LastNight | None,
+    skewed: dict[str, Any] | None,
+) -> None:
+    """Leaves `recipes.json`, `choice.json`, `pareto.svg` and `pareto.png`.
+
+    Args: skewed: as `skew.skew` returns it.
+    """
     (folder / "recipes.json").write_text(json.dumps([row.plain() for row in rows], indent=1))
-    (folder / "choice.json").write_text(json.dumps(_choice(rows, timing, settings, last), indent=1))
+    (folder / "choice.json").write_text(json.dumps({**_choice(rows, timing, settings, last), "skew": skewed}, indent=1))
     pareto.draw(rows, settings.shop.k, settings.optimize, folder, last, timing.noisy)
 
 

@@ -21,6 +21,7 @@ from pipeline.optimize.last_night import LastNight, last_night
 from pipeline.optimize.measure import measure
 from pipeline.optimize.recipes import YARDSTICK, Recipe
 from pipeline.optimize.search import MADE, STAGE, Outcome, Search
+from pipeline.optimize.skew import skew
 
 
 def parts(settings: Settings, run: Run) -> tuple[str, ...]:
@@ -77,7 +78,9 @@ class _Night:
         rows = choose(rows, evidence, self.settings.optimize)
         chosen = next(row for row in rows if row.verdict == "chosen")
         shutil.copytree(bundles[chosen.recipe], folder / attempt.BUNDLE)
-        record.write(folder, rows, timing, self.settings, self.last)
+        own, k = chosen.recall.mean, self.settings.shop.k
+        skewed = skew(self.run.layout, folder / attempt.BUNDLE, self.inputs.judged, own, k)
+        record.write(folder, rows, timing, self.settings, self.last, skewed)
         return self._report(folder, rows, chosen)
 
     def _row(self, recipe: Recipe, made: dict[str, Artifact], per_query: dict[str, np.ndarray]) -> Row:

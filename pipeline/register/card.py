@@ -63,6 +63,8 @@ def _recipes(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     yield f"\nChosen: **{lineage.choice['recipe']}**, {lineage.choice['reason']}"
     if lineage.choice.get("noisy"):
         yield f"\n**{lineage.choice['noisy']}**"
+    if skew := lineage.choice.get("skew"):
+        yield f"\nVersion skew, against champion `{skew['champion'][:12]}`: {skew['sentence']}."
     yield from (f"\n{place}. {rule}" for place, rule in enumerate(lineage.choice.get("rule", ()), start=1))
 
 

@@ -56,6 +56,7 @@ def pack(bundle: Bundle, folder: Path) -> Path:
         pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
         signature=SIGNATURE,
         input_example=requests_frame(bundle)[:1],
+        model_config={"digest": bundle.digest},
         metadata={"digest": bundle.digest, "recipe": bundle.recipe, "data_end": bundle.data_end},
     )
     return model

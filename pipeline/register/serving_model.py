@@ -23,12 +23,14 @@ class BundleModel(PythonModel):
 
         from pipeline.model.retriever import Retriever
 
-        self._retriever = Retriever.load(Path(context.artifacts["bundle"]))
+        promised = (context.model_config or {}).get("digest")
+        self._retriever = Retriever.load(Path(context.artifacts["bundle"]), promised)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        return pd.DataFrame([self._answer(row) for row in model_input.to_dict("records")])
+        # Of any other type pandas would hold what is missing as NaN, which no JSON knows.
+        return pd.DataFrame([self._answer(row) for row in model_input.to_dict("records")], dtype=object)
 
     def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
         from pipeline.model.features import Query

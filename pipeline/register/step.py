@@ -30,7 +30,8 @@ def run(settings: Settings, run: Run) -> Report:
         MissingInputError, CorruptArtifactError: the bundle is not there, or not what was sealed.
         UnavailableError: MLflow does not answer.
     """
-    bundle = open_bundle(run.artifact("optimize").path / "bundle")
+    chosen = run.artifact("optimize")
+    bundle = open_bundle(chosen.path / "bundle", chosen.json("choice.json").get("digest"))
     if run.dry_run:
         _note(run, None, bundle, None)
         return Report(f"Nothing was registered: run {run.run_id} is a dry run.", digests={"bundle": bundle.digest})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -71,6 +72,13 @@ def test_the_picture_holds_every_recipe_the_ruined_and_the_failed_too(tmp_path: 
     last = LastNight("key", "2024-05-07", ROWS[1], ROWS[0])
     pareto.draw(ROWS, 20, Optimize(), tmp_path, last, "noisy: it said")
     assert (tmp_path / "pareto.svg").read_bytes() != first
+
+
+def test_an_interval_that_does_not_hold_its_estimate_is_drawn(tmp_path: Path) -> None:
+    # On a loaded machine the resamples of a p99 may all lie above it.
+    above = replace(ROWS[1], p99_interval=Interval(0.2, 0.21, 0.25, 0.02, 100))
+    pareto.draw([ROWS[0], above], 20, Optimize(), tmp_path)
+    assert (tmp_path / "pareto.svg").read_text().rstrip().endswith("</svg>")
 
 
 def test_a_lone_yardstick_is_a_picture_too(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -11,14 +13,15 @@ import pytest
 from pipeline.core.errors import CorruptArtifactError, UnavailableError
 from pipeline.core.settings import Settings
 from pipeline.core.spent import Spent
+from pipeline.model.bundle import open_bundle
 from pipeline.model.goldens import differences
 from pipeline.register import step
 from pipeline.register.card import write_card
 from pipeline.register.lineage import code_commit, numbers, trace
-from pipeline.register.packaging import requests_frame
+from pipeline.register.packaging import pack, requests_frame
 from pipeline.store.tracking import Tracking
 from tests.conftest import PSEUDONYM_KEY
-from tests.fixtures.nights import bundle_of, make_night, with_section
+from tests.fixtures.nights import bundle_of, make_night, resealed, with_section
 
 
 def test_a_version_answers_its_bundles_goldens_when_mlflow_loads_it(tracked: Settings, tiny_bundle: Path) -> None:
@@ -33,9 +36,8 @@ def test_a_version_answers_its_bundles_goldens_when_mlflow_loads_it(tracked: Set
     goldens = bundle_of(run).goldens
     assert len(answers) == len(goldens) > 0
     for golden, found in zip(goldens, answers, strict=True):
-        fallback = found["fallback"] if isinstance(found["fallback"], str) else None
         items = [{"item_id": i, "score": s} for i, s in zip(found["item_ids"], found["scores"], strict=True)]
-        assert differences(golden["answer"], {"items": items, "fallback": fallback}) == []
+        assert differences(golden["answer"], {"items": items, "fallback": found["fallback"]}) == []
 
 
 def test_registering_twice_makes_one_version_and_one_challenger(tracked: Settings, tiny_bundle: Path) -> None:
@@ -103,6 +105,45 @@ def test_a_tampered_bundle_is_not_registered(tracked: Settings, tiny_bundle: Pat
     with pytest.raises(CorruptArtifactError, match=r"items\.json\.gz: this file was changed"):
         step.run(tracked, run)
     assert not (run.folder / "register.json").exists()
+
+
+def test_another_whole_bundle_in_the_chosen_ones_place_is_not_registered(
+    tracked: Settings, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    run = make_night(tracked, tiny_bundle, "2024-05-01")
+    chosen, other = run.artifact("optimize").path, resealed(tiny_bundle, tmp_path / "other", "2024-05-02")
+    (chosen / "choice.json").write_text(json.dumps({"recipe": "test_int8", "digest": bundle_of(run).digest}))
+    shutil.rmtree(chosen / "bundle")
+    shutil.copytree(other.path, chosen / "bundle")
+    with pytest.raises(CorruptArtifactError, match=rf"digest is {other.digest[:12]}, expected"):
+        step.run(tracked, run)
+
+
+@pytest.mark.parametrize("how", ["changed", "truncated", "mixed"])
+def test_mlflow_loads_no_bundle_that_is_not_the_one_registered(
+    settings: Settings, tiny_bundle: Path, tmp_path: Path, how: str
+) -> None:
+    model = pack(open_bundle(tiny_bundle), tmp_path)
+    packed = model / "artifacts" / tiny_bundle.name
+    index, content = packed / "item_index.faiss", (packed / "item_index.faiss").read_bytes()
+    if how == "mixed":
+        # Whole in itself, but of another night.
+        shutil.rmtree(packed)
+        resealed(tiny_bundle, packed, "2024-05-02")
+    else:
+        index.write_bytes(content[:-9] if how == "truncated" else bytes([content[0] ^ 1]) + content[1:])
+    with pytest.raises(CorruptArtifactError) as refusal:
+        mlflow.pyfunc.load_model(str(model))
+    assert ("expected" if how == "mixed" else "item_index.faiss: this file was changed") in str(refusal.value)
+
+
+def test_the_card_tells_the_version_skew_in_a_line(settings: Settings, tiny_bundle: Path) -> None:
+    run = make_night(settings, tiny_bundle, "2024-05-01")
+    lineage = trace(run)
+    assert "Version skew" not in write_card(lineage, bundle_of(run))
+    skew = {"champion": "ab" * 32, "sentence": "does not fit: another length of vectors"}
+    card = write_card(replace(lineage, choice={**lineage.choice, "skew": skew}), bundle_of(run))
+    assert "Version skew, against champion `abababababab`: does not fit: another length of vectors." in card
 
 
 def test_a_silent_mlflow_is_one_sentence_naming_it(settings: Settings, tiny_bundle: Path) -> None:
