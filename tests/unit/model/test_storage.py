@@ -13,6 +13,7 @@ LOST = {
     "float32": 0.0,
     "float16": 1e-7,
     "int8": 1e-4,
+    "int6": 2e-3,
     "int4": 0.02,
     "pq2": 0.01,
     "pq4": 0.1,
@@ -22,7 +23,7 @@ LOST = {
     "nested_quarter_int8": 0.5,
 }
 """The most of a unit vector's squared length that may be lost, of clusters whose variance falls with the dimension."""
-FOUND = {"float32": 1.0, "float16": 0.99, "int8": 0.97, "int4": 0.8, "pq2": 0.85, "pq4": 0.6, "pq8": 0.35}
+FOUND = {"float32": 1.0, "float16": 0.99, "int8": 0.97, "int6": 0.9, "int4": 0.8, "pq2": 0.85, "pq4": 0.6, "pq8": 0.35}
 """The least of the ten nearest that are found."""
 
 
