@@ -22,7 +22,11 @@ CODE = Path(__file__).resolve().parents[2]
 INGEST, RETRAIN = "ingest_behaviour_logs", "retrain_two_tower"
 HISTORY = "2026-01-01..2026-01-12"
 
+RECIPES = ("float32", "dynamic_int8", "pruned_qat_int8")
+"""One that is as it is, one that converts and one that learns."""
+
 MINI_SHOP = {
+    "OPTIMIZE__RECIPES": json.dumps(RECIPES),
     "SIMULATE__EVENTS_PER_DAY": "1500",
     "SIMULATE__USERS": "500",
     "SIMULATE__ITEMS": "250",

@@ -18,17 +18,16 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.core.run import run_id_from
-from pipeline.core.sections import Optimize
 from pipeline.model.bundle import ITEMS
 from pipeline.model.catalogue import Catalogue
 from pipeline.steps import STEPS
 from stack.airflow import SECONDS_BETWEEN_LOOKS
-from tests.end_to_end.conftest import INGEST, RETRAIN, Night, Review, Shop
+from tests.end_to_end.conftest import INGEST, RECIPES, RETRAIN, Night, Review, Shop
 
 RETRAIN_STEPS = [step for step in STEPS if step.name not in ("ingest", "validate")]
 RETRAIN_TASKS = {
     *(task for step in RETRAIN_STEPS for task in step.tasks if task != step.part),
-    *(f"recipe {name}" for name in Optimize().recipes),
+    *(f"recipe {name}" for name in RECIPES),
 }
 
 
