@@ -245,7 +245,7 @@ def _cells(number: str, row: Row, kept: float | None) -> tuple[str, ...]:
 
 
 def _figures(row: Row, kept: float) -> tuple[str, str, str]:
-    return (f"{kept:.1f} %", f"{row.bytes / MEGA:.3g}", f"{row.p99_ms:.3g}")
+    return (f"{kept:.1f} %", f"{row.bytes / MEGA:,.2f}", f"{row.p99_ms:,.2f}")
 
 
 def _line(axes: Any, y: float, cells: Sequence[str], colour: str, weight: str) -> None:

@@ -71,7 +71,7 @@ RECIPES = (
         COLLABORATIVE,
     ),
     Recipe(
-        "pruned_clustered_qat_int8",
+        "pruned_clustered_int8",
         ("prune", "cluster", "preserve_quantize_aware"),
         "int8",
         "int8",
