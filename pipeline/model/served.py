@@ -17,6 +17,8 @@ from pipeline.model.item_index import ItemIndex
 from pipeline.model.lite_tower import LiteTower
 from pipeline.model.words import Words
 
+LEAST_LENGTH = 1e-6
+
 
 def looked_up(features: Mapping[str, np.ndarray], items: ItemIndex, words: Words) -> dict[str, np.ndarray]:
     """Returns what a query tower without tables reads: `history_vectors` and `query_words` beside most features."""
@@ -40,7 +42,9 @@ class QueryTower:
         return self._tower.dim
 
     def __call__(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
-        return self._tower(looked_up(features, self._items, self._words))
+        vectors_BD = self._tower(looked_up(features, self._items, self._words))
+        # Integers leave lengths rough, and what is added for words and items met counts beside a length of 1.
+        return vectors_BD / np.maximum(np.linalg.norm(vectors_BD, axis=1, keepdims=True), LEAST_LENGTH)
 
 
 class NewItemTower:
