@@ -293,7 +293,7 @@ def _parts_before(whole: StepOperator, step: Step) -> PartsOperator:
     """Puts the tasks of a mapped step's parts before it and returns the one that lists them."""
     listing = PartsOperator(step=step)
     doc = f"One {step.part} of `{step.name}`. The same by hand: `python -m pipeline {step.name} --run RUN --part NAME`."
-    limits = {**pool_of(step), **limits_of(step)}
+    limits = {**pool_of(step), **limits_of(step), "execution_timeout": timedelta(minutes=step.part_timeout_minutes)}
     each = PartOperator.partial(
         task_id=step.part, step_name=step.name, doc_md=doc, map_index_template="{{ task.part }}", **limits
     ).expand(part=listing.output)

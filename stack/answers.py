@@ -40,7 +40,7 @@ def ask(url: str, root: Path) -> list[Exchange]:
 
 def await_champion(url: str, root: Path) -> None:
     """Waits until the server serves the champion the pointer names, for as long as a swap may take."""
-    digest = champion_digest(root)
+    digest = Layout(root).champion()
     until = time.monotonic() + SECONDS_TO_SWAP
     while digest and time.monotonic() < until:
         answer = httpx.post(f"{url}/v1/recommend", json={"k": 1}, timeout=10, trust_env=False)
@@ -49,14 +49,9 @@ def await_champion(url: str, root: Path) -> None:
         time.sleep(0.2)
 
 
-def champion_digest(root: Path) -> str | None:
-    pointer = Layout(root).pointer
-    return json.loads(pointer.read_text())["digest"] if pointer.exists() else None
-
-
 def _known_item(root: Path) -> tuple[str, str]:
     """Returns id and title of a well-known item with a title; empty where no champion of this format stands."""
-    digest = champion_digest(root)
+    digest = Layout(root).champion()
     items = Layout(root).bundle(digest or "none") / ITEMS
     if not items.exists():
         return "", ""

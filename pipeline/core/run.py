@@ -59,6 +59,13 @@ class Layout:
     def pointer(self) -> Path:
         return self.root / "serving" / "champion.json"
 
+    def champion(self) -> str | None:
+        """Returns the digest of the bundle that servers are pointed to; None where none is, or it cannot be read."""
+        try:
+            return str(json.loads(self.pointer.read_text())["digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
 
 class Shared(Protocol):
     """A store that machines share; `pipeline.store.shared` has it."""
@@ -229,9 +236,8 @@ class Run:
         Args:
             name: of the note, where it is not the stage's own that later stages read.
         """
-        path = self._refs(name or stage)
-        refs = json.loads(path.read_text()) if path.exists() else {}
-        artifacts.write_beside(path, json.dumps({**refs, **keys}, indent=1, sort_keys=True))
+        told = {**self._keys(name or stage), **keys}
+        artifacts.write_beside(self._refs(name or stage), json.dumps(told, indent=1, sort_keys=True))
 
     def _refs(self, name: str) -> Path:
         return self.folder / "refs" / f"{name}.json"
@@ -241,18 +247,22 @@ class Run:
 
         Raises: MissingInputError: that stage did not run under this run id.
         """
-        refs = self.artifacts(stage)
+        refs = self._keys(stage)
         if part not in refs:
             raise MissingInputError(
                 f"Run {self.run_id} has no {stage} {part}".rstrip()
                 + f" yet; run `python -m pipeline {stage} --run {self.run_id}` first."
             )
-        return refs[part]
+        self.has(stage, refs[part])
+        return Artifact(self.layout.artifact(stage, refs[part]))
 
     def artifacts(self, stage: str, name: str = "") -> dict[str, Artifact]:
         """Returns every artifact of a stage in this run, by part; `name` as for `refer_all`."""
-        path = self._refs(name or stage)
-        refs = json.loads(path.read_text()) if path.exists() else {}
+        refs = self._keys(name or stage)
         for key in refs.values():
             self.has(stage, key)
         return {part: Artifact(self.layout.artifact(stage, key)) for part, key in refs.items()}
+
+    def _keys(self, name: str) -> dict[str, str]:
+        path = self._refs(name)
+        return json.loads(path.read_text()) if path.exists() else {}

@@ -68,6 +68,7 @@ class Step:
         timeout_minutes: after which the orchestrator kills it.
         heavy: takes a slot of the `training` pool.
         part: of a mapped step, what one of its parts is called; empty: it has none.
+        part_timeout_minutes: after which the orchestrator kills one of them.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Step:
     timeout_minutes: int = 30
     heavy: bool = False
     part: str = ""
+    part_timeout_minutes: int = 60
 
     @property
     def tasks(self) -> tuple[str, ...]:

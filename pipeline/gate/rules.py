@@ -94,12 +94,18 @@ class Measured:
 
     Attributes:
         times_ms: float64, one a request, of `challenger` and `champion`.
-        server_cpu_ms: CPU time of the challenger's server for a request; None where it could not be timed.
+        server_cpu_seconds, server_requests: CPU time of the challenger's servers over so many requests, all rounds.
     """
 
     rows: dict[str, list[Evidence]] = field(default_factory=dict)
     times_ms: dict[str, np.ndarray] = field(default_factory=dict)
-    server_cpu_ms: float | None = None
+    server_cpu_seconds: float = 0.0
+    server_requests: int = 0
+
+    @property
+    def server_cpu_ms(self) -> float | None:
+        """CPU time of the challenger's server for a request; None where it could not be timed."""
+        return 1e3 * self.server_cpu_seconds / self.server_requests if self.server_requests else None
 
     def add(self, metric: str, *rows: Evidence) -> None:
         self.rows.setdefault(metric, []).extend(rows)

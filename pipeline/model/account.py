@@ -62,6 +62,7 @@ def _more(whole: float | None, part: float | None) -> float | None:
 
 def _stored_bytes(run: Run, bundle: int | None) -> int | None:
     """Returns the bytes of the model's artifacts and of the bundle published beside them."""
-    folders = [artifact for stage in KEPT for artifact in run.artifacts(stage).values()]
+    found = [artifact for stage in KEPT for artifact in run.artifacts(stage).values()]
+    folders = [artifact for artifact in found if artifact.path.exists()]  # others were collected meanwhile
     kept = sum(entry["bytes"] for artifact in folders for entry in artifact.manifest["files"].values())
     return cost.known(lambda size: kept + size, bundle)

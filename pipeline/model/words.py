@@ -12,6 +12,11 @@ import numpy as np
 from pipeline.core.errors import CorruptArtifactError
 from pipeline.model.bundle import WORD_SHARES, WORDS
 from pipeline.model.item_index import ItemIndex
+from pipeline.model.storage import KINDS
+
+FEW = "int8"
+LEAST_SHARE = 6e-5
+"""Half precision keeps smaller numbers by fewer digits, and at last not at all."""
 
 
 class Words:
@@ -25,9 +30,14 @@ class Words:
 
     @classmethod
     def build(cls, vectors_VD: np.ndarray, logits_V: np.ndarray, kind: str) -> Words:
-        """Args: kind: one of `storage.KINDS`; vectors and logits of bucket 1 on, for 0 is no word."""
+        """Args:
+        vectors_VD, logits_V: of bucket 1 on, for 0 is no word.
+        kind: one of `storage.KINDS`; words too few to learn codebooks from are stored as `FEW`.
+        """
+        kind = kind if len(vectors_VD) >= KINDS[kind].least_rows else FEW
         shares_V = np.exp(logits_V - logits_V.max())
-        kept_V = shares_V if kind == "float32" else shares_V.astype(np.float16)
+        # The rarest words may weigh next to nothing, but a text of such words alone is still their mean.
+        kept_V = shares_V if kind == "float32" else np.maximum(shares_V, LEAST_SHARE).astype(np.float16)
         return cls(ItemIndex.build(vectors_VD, kind, lists_from=None), kept_V)
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from pipeline.core.artifacts import MANIFEST
 from pipeline.core.run import Layout
 from pipeline.optimize.recipes import YARDSTICK, Recipe
 
@@ -21,8 +22,7 @@ def in_order(recipes: Sequence[Recipe], champions: str) -> list[Recipe]:
 def champions_recipe(layout: Layout) -> str:
     """Returns the recipe the serving champion was made by; empty where none serves or its bundle is not here."""
     try:
-        digest = json.loads(layout.pointer.read_text())["digest"]
-        return json.loads((layout.bundle(digest) / "manifest.json").read_text())["recipe"]
-    except (OSError, ValueError, KeyError):
+        return str(json.loads((layout.bundle(layout.champion() or "none") / MANIFEST).read_text())["recipe"])
+    except (OSError, ValueError, KeyError, TypeError):
         # A wish, not a need: without it the night tries the same recipes in another order.
         return ""

@@ -90,16 +90,12 @@ class Search:
 
     def outcomes(self) -> dict[str, Outcome]:
         """Tries what is neither made nor known to fail, in order, and returns what became of each, as declared."""
-        whole = dict.fromkeys((recipe.name for recipe in self.recipes), MADE)
-        key = artifacts.input_key(STAGE, self.read, self.sections(whole))
-        if not self.run.force and self.run.has(STAGE, key):
-            return whole
         found: dict[str, Outcome] = {}
         with progress(STAGE, len(self.recipes), "recipes") as shown:
             for recipe in self.in_order:
                 found[recipe.name] = self._settle(recipe)
                 shown.advance(recipe=recipe.name)
-        return {name: found[name] for name in whole}
+        return {recipe.name: found[recipe.name] for recipe in self.recipes}
 
     def _settle(self, recipe: Recipe) -> Outcome:
         if self._known(recipe):

@@ -7,7 +7,6 @@ vectors of its own night.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ def skew(layout: Layout, bundle: Path, judged: Judged, own: float, k: int) -> di
     Args: own: the bundle's, as it was measured.
     Returns: None where no champion serves; only its digest and a sentence where nothing can be measured.
     """
-    digest = _champion(layout)
+    digest = layout.champion()
     if digest is None:
         return None
     told: dict[str, Any] = {"champion": digest}
@@ -43,13 +42,6 @@ def skew(layout: Layout, bundle: Path, judged: Judged, own: float, k: int) -> di
     except (PipelineError, OSError) as error:
         return {**told, "sentence": f"does not fit: {str(error).rstrip('.')}"}
     return {**told, "k": k, "queries": len(judged), "recall": recalls, "sentence": _sentence(recalls, k)}
-
-
-def _champion(layout: Layout) -> str | None:
-    try:
-        return str(json.loads(layout.pointer.read_text())["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _misfit(mine: Retriever, theirs: Retriever) -> str:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,10 @@ def run(settings: Settings, run: Run) -> Report:
     search, last = Search(settings, run), last_night(run)
     outcomes = search.outcomes()
     night = _Night(settings, run, search.inputs, search.recipes, outcomes, last)
+    # A backfill looks at no champion: tonight's may be younger than its as-of.
+    champion = None if run.backfill else run.layout.champion()
     shown = {"last_night": last.key} if last else {}
+    shown |= {"champion": champion} if champion else {}
     report = run.once(STAGE, {**search.read, **shown}, search.sections(outcomes), night.fill)
     search.notes.end()
     return report
@@ -78,10 +82,13 @@ class _Night:
         rows = choose(rows, evidence, self.settings.optimize)
         chosen = next(row for row in rows if row.verdict == "chosen")
         shutil.copytree(bundles[chosen.recipe], folder / attempt.BUNDLE)
-        own, k = chosen.recall.mean, self.settings.shop.k
-        skewed = skew(self.run.layout, folder / attempt.BUNDLE, self.inputs.judged, own, k)
-        record.write(folder, rows, timing, self.settings, self.last, skewed)
+        record.write(folder, rows, timing, self.settings, self.last, self._skew(folder / attempt.BUNDLE, chosen))
         return self._report(folder, rows, chosen)
+
+    def _skew(self, bundle: Path, chosen: Row) -> dict[str, Any] | None:
+        if self.run.backfill:
+            return None
+        return skew(self.run.layout, bundle, self.inputs.judged, chosen.recall.mean, self.settings.shop.k)
 
     def _row(self, recipe: Recipe, made: dict[str, Artifact], per_query: dict[str, np.ndarray]) -> Row:
         row = Row(recipe.name, recipe.doc, len(recipe.transforms))

@@ -98,7 +98,7 @@ def test_each_recipe_is_a_task_of_its_own_that_may_fail(dags: dict[str, Any]) ->
     assert {name for name, task in tasks.items() if task["named_by"]} == {"recipe"}
     recipe = tasks["recipe"]
     assert recipe["named_by"] == "{{ task.part }}"
-    assert (recipe["pool"], recipe["retries"], recipe["minutes"]) == ("training", 2, optimize.timeout_minutes)
+    assert (recipe["pool"], recipe["retries"], recipe["minutes"]) == ("training", 2, optimize.part_timeout_minutes)
     assert tasks["recipes"]["pool"] == "default_pool"
     # One recipe that was made is enough to choose; a training that failed leaves none, and everything else waits for
     # the success of all before it.

@@ -40,3 +40,15 @@ def test_parts_that_do_not_fit_and_torn_ones_are_refused(tmp_path: Path) -> None
     (tmp_path / "word_shares.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(CorruptArtifactError, match=r"word_shares\.npy: holds no numbers"):
         Words.load(tmp_path)
+
+
+def test_too_few_words_for_a_codebook_are_stored_a_byte_a_number(tmp_path: Path) -> None:
+    words = Words.build(VECTORS, LOGITS, "pq2")
+    assert np.allclose(words.vectors(), VECTORS, atol=0.05)
+
+
+def test_a_text_of_nothing_but_the_rarest_words_is_their_mean(tmp_path: Path) -> None:
+    # Beside a word of weight 1 the others weigh exp(-40), which half precision does not hold.
+    words = Words.build(VECTORS, np.array([0, -40, -40], np.float32), "int8")
+    words.save(tmp_path)
+    assert np.allclose(Words.load(tmp_path).pooled(np.array([[2, 3]], np.int32)), [[0.5, 4.5]], atol=0.05)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import settings as settings_module
+from pipeline.core.days import Days
 from pipeline.core.errors import DataError, UsageError
 from pipeline.core.run import Layout, Run
 from pipeline.core.settings import Settings
@@ -87,7 +88,7 @@ def test_the_yardstick_is_first_then_the_champions_recipe_then_those_that_only_c
     assert [each.name for each in in_order(given, "of another time")] == ["float32", "b", "d", "a", "c"]
 
 
-@pytest.mark.parametrize("torn", ["", "{", '{"digest": "none"}', '{"sequence": 3}'])
+@pytest.mark.parametrize("torn", ["", "{", "null", "[]", '{"digest": "none"}', '{"sequence": 3}'])
 def test_the_champions_recipe_is_read_from_its_bundle_and_missed_without_harm(tmp_path: Path, torn: str) -> None:
     layout = Layout(tmp_path)
     assert champions_recipe(layout) == ""
@@ -243,6 +244,28 @@ def test_a_recipe_whose_process_was_killed_each_time_is_a_row_not_the_end_of_the
         "failed",
         "its process was killed 3 times; it may need more memory or time than it gets",
     )
+
+
+def _another(root: Path, run_id: str, day: str) -> Run:
+    run = Run.open(root, run_id, "UTC", Days.parse(day))
+    for stage in ("prepare", "train"):
+        run.refer(stage, f"{stage}-key")
+    return run
+
+
+def test_a_run_answered_from_the_cache_refers_to_every_recipe_and_draws_a_night_that_came_up_later(root: Path) -> None:
+    settings, after = _settings(root, "[float32]"), "2024-05-09"
+    first = _another(root, after, after)
+    step.run(settings, first)
+    again = _another(root, "again", after)
+    assert step.run(settings, again).cached
+    assert again.artifact("optimize", "float32").path == first.artifact("optimize", "float32").path
+    # The night before is made after it: whoever runs the later one once more sees it.
+    step.run(settings, _run(root))
+    late = _another(root, "late", after)
+    assert not step.run(settings, late).cached
+    assert late.artifact("optimize").json("choice.json")["last_night"]["run_id"] == DAY
+    assert again.artifact("optimize").json("choice.json")["last_night"] is None
 
 
 def test_every_recipe_has_a_name_that_may_be_a_file() -> None:
