@@ -22,7 +22,7 @@ STEPS: tuple[Step, ...] = (
         "optimize",
         ("prepare", "train"),
         "pure",
-        "Prunes and quantizes; keeps the recipe that pays within the budgets.",
+        "Prunes, quantizes and more, recipe by recipe; keeps the smallest that pays.",
         240,
         True,
         part="recipe",

@@ -18,7 +18,7 @@ import faiss
 import numpy as np
 
 from pipeline.core.errors import CorruptArtifactError, ShapeError
-from pipeline.model.lists import coarse, lists_of, settle, shared
+from pipeline.model.inverted_lists import coarse, lists_of, settle, shared
 from pipeline.model.storage import KINDS, evenly, stored
 
 __all__ = ["KINDS", "LISTS_FROM", "Facts", "ItemIndex"]

@@ -140,7 +140,7 @@ def stored(vectors_nD: np.ndarray, kind: str, coarse: Callable[[np.ndarray], Any
     if rows < way.least_rows:
         raise DataError(
             f"{rows:,} vectors are too few to store as {kind}, which learns its codes from {way.least_rows} at least; "
-            "take int8 or int4."
+            "take int8, int6 or int4."
         )
     rotation = _rotation(vectors_nD, way.share) if way.share > 1 else None
     kept_nd = vectors_nD if rotation is None else rotation.apply(vectors_nD)

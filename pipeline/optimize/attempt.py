@@ -18,7 +18,7 @@ from pipeline.model.words import Words
 from pipeline.optimize.algorithms import Plan, apply
 from pipeline.optimize.bundling import Contents, make_bundle
 from pipeline.optimize.inputs import SEED, Inputs
-from pipeline.optimize.kept import keep
+from pipeline.optimize.keras_tower import keep
 from pipeline.optimize.recipes import Recipe
 
 BUNDLE = "bundle"

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.model.keras import keras, tf
-from pipeline.optimize.branches import even_branches
+from pipeline.optimize.equalize import even_branches
 from pipeline.optimize.masks import gentle_masks
 from pipeline.optimize.sharing import mostly_shared
 

@@ -21,9 +21,9 @@ from pipeline.core.settings import Settings
 from pipeline.model.retriever import Retriever
 from pipeline.model.served import load_stores
 from pipeline.optimize import attempt
-from pipeline.optimize.alike import Proof, prove
 from pipeline.optimize.judged import Judged
-from pipeline.optimize.kept import kept
+from pipeline.optimize.keras_tower import kept
+from pipeline.optimize.parity import Proof, prove
 from pipeline.optimize.recipes import BY_NAME
 
 FACTS, ITEMS = "export.json", "items.json"

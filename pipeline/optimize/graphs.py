@@ -16,7 +16,7 @@ from pipeline.core.errors import MissingInputError
 from pipeline.model.item_index import ItemIndex
 from pipeline.model.keras import keras, tf
 from pipeline.model.words import Words
-from pipeline.optimize.alike import Answers, Ask
+from pipeline.optimize.parity import Answers, Ask
 
 VECTORS, RECOMMEND = "serving_default", "recommend"
 ONNX_FILE = "model.onnx"

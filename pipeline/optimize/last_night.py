@@ -32,8 +32,7 @@ class LastNight:
 def last_night(run: Run) -> LastNight | None:
     """Returns the newest night before this run's as-of that chose a recipe; None where there is none to be read.
 
-    Asked again later it answers the same, whatever has run since: nights of the same or a later as-of do not count,
-    nor do backfills, which pretend to be at another time.
+    Nights of the same or a later as-of do not count, nor do backfills, which pretend to be at another time.
     """
     earlier = sorted((moment, folder) for folder in run.layout.runs.glob("*") if (moment := _as_of(folder, run)))
     return next((found for _, folder in reversed(earlier) if (found := _read(folder, run))), None)

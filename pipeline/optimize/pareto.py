@@ -1,6 +1,6 @@
 """The picture of the choice: recall kept of float32's against p99 and against bytes, with intervals, points numbered.
 
-Sixteen names do not fit between sixteen points; the key beside them says what each number is.
+The names of twenty recipes do not fit between their points; the key beside them says what each number is.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from pipeline.core.sections import Optimize
 from pipeline.model.recipe_table import rank
 from pipeline.optimize.choose import MEGA, Row
+from pipeline.optimize.labels import free_places
 from pipeline.optimize.last_night import LastNight
-from pipeline.optimize.placing import free_places
 from pipeline.optimize.recipes import YARDSTICK
 
 COLOURS = {"chosen": "#0b7a4b", "front": "#2b5fa8", "rejected": "#8a8f98", "failed": "#b3261e", "not tried": "#8a8f98"}

@@ -12,8 +12,8 @@ from ai_edge_litert.interpreter import Interpreter
 from pipeline.core.run import Run
 from pipeline.model.keras import keras
 from pipeline.model.lite_tower import LiteTower
-from pipeline.optimize.branches import even_branches
 from pipeline.optimize.convert import to_litert
+from pipeline.optimize.equalize import even_branches
 from pipeline.optimize.inputs import Inputs
 from pipeline.optimize.masks import gentle_masks
 from pipeline.optimize.rebuild import copy_of

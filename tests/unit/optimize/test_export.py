@@ -19,7 +19,7 @@ from pipeline.model.retriever import Retriever
 from pipeline.optimize import graphs
 from pipeline.optimize.export import export
 from pipeline.optimize.judged import Judged
-from pipeline.optimize.kept import LAYERS, WEIGHTS, kept
+from pipeline.optimize.keras_tower import LAYERS, WEIGHTS, kept
 
 FORMS = ("savedmodel", "onnx")
 

@@ -17,8 +17,8 @@ from pipeline.core.sections import Optimize
 from pipeline.model.statistics import Interval
 from pipeline.optimize import pareto
 from pipeline.optimize.choose import Row
+from pipeline.optimize.labels import free_places
 from pipeline.optimize.last_night import LastNight, last_night
-from pipeline.optimize.placing import free_places
 
 DAY = date(2024, 5, 8)
 
