@@ -273,7 +273,9 @@ class Optimize(Section):
     """Recipes, budgets, choice."""
 
     recipes: tuple[str, ...] = Field(
-        ("float32", "dynamic_int8", "pruned_qat_int8"), min_length=1, description="Recipes tried, in this order."
+        ("float32", "dynamic_int8", "int6", "pq2", "pruned_qat_int8", "low_rank_int6", "student_int6"),
+        min_length=1,
+        description="Recipes tried; float32 always is.",
     )
     max_recall_loss: float = Field(
         0.01, ge=0, le=1, description="Most recall@k a recipe may lose, relative to float32."

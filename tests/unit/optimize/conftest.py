@@ -21,6 +21,7 @@ from pipeline.core import settings as settings_module
 from pipeline.core.run import Run
 
 ITEMS, TASTES, DIM, LENGTH = 200, 10, 16, 8
+RECIPES = ("float32", "dynamic_int8", "pruned_qat_int8")
 PEOPLE, QUERIES, EVENTS = 60, 120, 12
 TIME = datetime(2024, 5, 1, tzinfo=UTC)
 
@@ -144,6 +145,7 @@ def night(world: Path):
     """The whole step, run once: settings, run, report."""
     from pipeline.optimize import step
 
-    settings = settings_module.load([f"store.root={world}", "optimize.latency_requests=60", "shop.k=5"])
+    words = [f"store.root={world}", f"optimize.recipes={json.dumps(RECIPES)}", "optimize.latency_requests=60", "shop.k=5"]
+    settings = settings_module.load(words)
     run = Run.open(world, "2024-05-08", "UTC")
     return settings, run, step.run(settings, run)
