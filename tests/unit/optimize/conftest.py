@@ -145,7 +145,7 @@ def night(world: Path):
     """The whole step, run once: settings, run, report."""
     from pipeline.optimize import step
 
-    words = [f"store.root={world}", f"optimize.recipes={json.dumps(RECIPES)}", "optimize.latency_requests=60", "shop.k=5"]
-    settings = settings_module.load(words)
+    recipes = f"optimize.recipes={json.dumps(RECIPES)}"
+    settings = settings_module.load([f"store.root={world}", recipes, "optimize.latency_requests=60", "shop.k=5"])
     run = Run.open(world, "2024-05-08", "UTC")
     return settings, run, step.run(settings, run)
