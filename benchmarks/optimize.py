@@ -95,7 +95,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
     parser.add_argument("--recipes", nargs="+", default=[recipe.name for recipe in RECIPES])
     parser.add_argument("--made-items", type=int, default=1_000_000)
-    parser.add_argument("--made-targets", type=int, default=400_000)
+    parser.add_argument("--made-targets", type=int, default=200_000)
     parser.add_argument("--into", type=Path, default=Path("var/benchmarks/optimize"))
     return parser.parse_args()
 
@@ -106,7 +106,7 @@ def _shop(name: str, asked: argparse.Namespace) -> Shop:
         made = Made(asked.made_items, asked.made_targets, 10, queries=2000)
         folder = asked.into / f"made-{made.items}-{made.targets}"
         prepared = Artifact(folder) if folder.exists() else made.write(folder)
-        return Shop(f"made, {made.items:,} items", prepared, {"train.epochs": "2", "train.dim": "64"})
+        return Shop(f"made, {made.items:,} items", prepared, {"train.epochs": "1", "train.dim": "64"})
     logs = os.environ.get("BEHAVIOUR_LOGS_DIR")
     if not logs:
         raise SystemExit("BEHAVIOUR_LOGS_DIR names no folder; set it to where the logs lie, or give --data made.")
