@@ -273,7 +273,7 @@ class Optimize(Section):
     """Recipes, budgets, choice."""
 
     recipes: tuple[str, ...] = Field(
-        ("float32", "dynamic_int8", "int6", "pq2", "pruned_qat_int8", "low_rank_int6", "student_int6"),
+        ("float32", "dynamic_int8", "int6", "int4", "pq2", "pruned_qat_int8", "low_rank_pq2", "student_pq2"),
         min_length=1,
         description="Recipes tried; float32 always is.",
     )
