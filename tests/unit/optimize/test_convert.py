@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 from pipeline.core.run import Run
 from pipeline.model.keras import keras
 from pipeline.model.lite_tower import LiteTower
+from pipeline.model.packed import write_packed
 from pipeline.optimize.convert import to_litert
 from pipeline.optimize.equalize import even_branches
 from pipeline.optimize.inputs import Inputs
@@ -45,8 +46,8 @@ def inputs() -> dict[str, np.ndarray]:
 
 
 def _run(blob: bytes, inputs: dict[str, np.ndarray], folder: Path) -> np.ndarray:
-    (folder / "tower.tflite").write_bytes(blob)
-    return LiteTower(folder / "tower.tflite")(inputs)
+    write_packed(folder / "tower.tflite.gz", blob)
+    return LiteTower(folder / "tower.tflite.gz")(inputs)
 
 
 def _float(tower: keras.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -100,14 +101,14 @@ def test_weights_that_share_values_share_them_as_bytes(inputs, tmp_path) -> None
         if isinstance(layer, keras.layers.Dense):
             kernel, bias = layer.get_weights()
             layer.set_weights([np.clip(np.round(2 * kernel), -3, 3) / 2, bias])
-    answers = _run(to_litert(shared, "int8"), inputs, tmp_path)
-    assert cosine(answers, _float(shared, inputs)) > 0.99
-    found = _bytes_of_kernels(tmp_path / "tower.tflite")
+    blob = to_litert(shared, "int8")
+    assert cosine(_run(blob, inputs, tmp_path), _float(shared, inputs)) > 0.99
+    found = _bytes_of_kernels(blob)
     assert found and all(len(np.unique(kernel)) <= 7 for kernel in found)
 
 
-def _bytes_of_kernels(path: Path) -> list[np.ndarray]:
-    interpreter = Interpreter(model_path=str(path))
+def _bytes_of_kernels(blob: bytes) -> list[np.ndarray]:
+    interpreter = Interpreter(model_content=blob)
     kernels = [
         detail
         for detail in interpreter.get_tensor_details()
