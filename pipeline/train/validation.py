@@ -23,7 +23,8 @@ from pipeline.model.slices import Catalogued, Targets
 from pipeline.model.standing import Standing
 from pipeline.model.statistics import intervals
 
-QUERIES_PER_BLOCK = 1024
+CELLS_PER_BLOCK = 40_000_000
+"""Scores held at once: choosing the best of them takes four times their bytes."""
 BOOTSTRAP_SAMPLES = 500
 LEAST_QUERIES = 10
 """With fewer a row has no interval."""
@@ -75,8 +76,9 @@ class VectorRanker:
     def rank(self, queries: Sequence[Query], k: int, exclude_seen: bool) -> list[list[str]]:
         """Returns the k best item ids of each query."""
         answers: list[list[str]] = []
-        for begin in range(0, len(queries), QUERIES_PER_BLOCK):
-            block = queries[begin : begin + QUERIES_PER_BLOCK]
+        size = max(1, CELLS_PER_BLOCK // len(self.item_ids))
+        for begin in range(0, len(queries), size):
+            block = queries[begin : begin + size]
             scores_Qn = self.scores(block)
             for scores_n, query in zip(scores_Qn, block, strict=True):
                 if self.lexical:
