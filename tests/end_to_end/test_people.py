@@ -28,7 +28,7 @@ def test_no_raw_id_lies_anywhere_but_in_the_logs_they_came_in(shop: Shop, second
     assert sweep(shop.source, RAW_ID).found, "the searcher must find them where they are"
     swept = sweep(shop.root, RAW_ID, spare=lambda path: shop.source in path.parents)
     read = {path.suffix for path in shop.root.rglob("*") if path.is_file() and shop.source not in path.parents}
-    assert {".parquet", ".npy", ".log", ".json", ".html", ".tflite"} <= read
+    assert {".parquet", ".npy", ".log", ".json", ".html", ".gz", ".faiss"} <= read
     named = {str(found.path): sorted(known & set(found.words)) for found in swept.found}
     assert {path: words for path, words in named.items() if words} == {}
 
