@@ -41,6 +41,14 @@ def test_exact_retrieval_ranks_by_dot_product() -> None:
     assert ranker().rank(VALIDATION.queries[:1], 9, exclude_seen=True) == [["b", "c", "d"]]
 
 
+@pytest.mark.parametrize("cells", [1, 8])
+def test_however_few_scores_are_held_at_once_every_query_is_ranked_the_same(monkeypatch, cells: int) -> None:
+    # Four items: 1 cell takes one query at a time all the same, 8 take two.
+    whole = ranker().rank(VALIDATION.queries, 4, exclude_seen=True)
+    monkeypatch.setattr("pipeline.train.validation.CELLS_PER_BLOCK", cells)
+    assert ranker().rank(VALIDATION.queries, 4, exclude_seen=True) == whole and len(whole) > 1
+
+
 def values() -> Values:
     return VALIDATION.values(VALIDATION.answers(ranker()))
 
