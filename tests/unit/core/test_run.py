@@ -129,8 +129,12 @@ def test_what_steps_took_is_kept_in_the_runs_folder_however_they_ended(tmp_path:
 
 
 def test_a_time_that_cannot_be_noted_does_not_spoil_the_step(tmp_path: Path) -> None:
-    def full(_: object) -> None:
+    asked = []
+
+    def full(spent: object) -> None:
+        asked.append(spent)
         raise OSError("no space left")
 
     with stopwatch("train", full) as watch:
         watch.end = "done"
+    assert [spent.end for spent in asked] == ["done"]
