@@ -361,6 +361,23 @@ class Serve(Section):
     max_body_bytes: int = Field(262_144, ge=1024, description="Larger requests get 413.")
     max_k: int = Field(500, ge=1, description="Largest k a request may ask for.")
     max_history: int = Field(1000, ge=1, description="Longest history a request may send; the newest count.")
+    max_connections: int = Field(2000, ge=1, description="Connections held at once; one more gets 503.")
+    max_queue: int = Field(
+        128, ge=1, description="Requests that may wait for their turn; one more gets 503 and Retry-After at once."
+    )
+    max_wait_milliseconds: float = Field(250, gt=0, description="A request that waited longer for its turn gets 503.")
+    request_timeout_seconds: float = Field(
+        10, gt=0, description="How long the bytes of a request may take to arrive, and those of an answer to be taken."
+    )
+    keep_alive_seconds: float = Field(75, gt=0, description="How long a connection nobody asks on stays open.")
+    drain_notice_seconds: float = Field(
+        0, ge=0, description="After SIGTERM, how long /readyz says no while requests are still taken; for balancers."
+    )
+    drain_seconds: float = Field(20, gt=0, description="How long what is being answered may take at the end.")
+    tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificates; unset is plain HTTP."
+    )
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
 
 
 class Simulate(Section):

@@ -71,7 +71,7 @@ def prove(bundle: Bundle, settings: Settings) -> None:
     seconds = settings.promote.start_timeout_seconds
     with tempfile.TemporaryDirectory(prefix="prove-") as folder, _server(bundle, settings, Path(folder)) as process:
         base = _base(process, Path(folder), seconds)
-        found = httpx.get(f"{base}/v1/model", timeout=seconds).json()
+        found = httpx.get(f"{base}/readyz", timeout=seconds).json()
         if found.get("bundle_digest") != bundle.digest:
             raise CorruptArtifactError(
                 f"{bundle.path}: a fresh server says it serves {found.get('bundle_digest')!r}, "
@@ -83,7 +83,7 @@ def prove(bundle: Bundle, settings: Settings) -> None:
 def _server(bundle: Bundle, settings: Settings, scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
     words = [sys.executable, "-m", "pipeline", "serve", "--bundle", str(bundle.path), "--port", "0"]
     words += ["--port-file", str(scratch / PORT), "--parent", str(os.getpid()), "--set", "serve.host=127.0.0.1"]
-    for name, value in settings.serve.model_dump(exclude={"host", "port"}).items():
+    for name, value in settings.serve.model_dump(exclude={"host", "port", "tls_certificate", "tls_key"}).items():
         words += ["--set", f"serve.{name}={json.dumps(value)}"]
     with (scratch / LOG).open("wb") as output, subprocess.Popen(words, stdout=output, stderr=output) as process:
         try:

@@ -127,7 +127,7 @@ def unconfirmed(settings: Settings, champion: Entry) -> list[str]:
 def _objection(base: str, champion: Entry) -> str:
     """Returns what keeps this server from being on the champion, or nothing when it serves it."""
     try:
-        answer = httpx.get(f"{base.rstrip('/')}/v1/model", timeout=5)
+        answer = httpx.get(f"{base.rstrip('/')}/readyz", timeout=5)
         found = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return f"does not answer ({' '.join(str(error).split()) or type(error).__name__})"

@@ -14,6 +14,7 @@ from pipeline.model.goldens import RECOMMEND, SEARCH, differences
 from pipeline.model.retriever import Answer, UnknownItemError
 from pipeline.serve import messages
 from pipeline.serve.champion import Served
+from pipeline.serve.exchange import Request
 from pipeline.serve.messages import AnswerBody, Event, ItemBody, Limits, Refusal
 
 SIMILAR = "/v1/items/{id}/similar"
@@ -26,15 +27,15 @@ def similar_item(path: str) -> str | None:
     return inside if inside and path == f"{_ITEMS}{inside}{_SIMILAR}" else None
 
 
-def recommend(served: Served, limits: Limits, body: bytes) -> AnswerBody:
+def recommend(served: Served, limits: Limits, request: Request) -> AnswerBody:
     """Raises: Refusal."""
-    asked = messages.read_recommend(body)
+    asked = messages.read_recommend(request.body)
     return _retrieve(served, limits, asked, asked.query)
 
 
-def search(served: Served, limits: Limits, body: bytes) -> AnswerBody:
+def search(served: Served, limits: Limits, request: Request) -> AnswerBody:
     """Raises: Refusal."""
-    asked = messages.read_search(body)
+    asked = messages.read_search(request.body)
     return _retrieve(served, limits, asked, asked.query)
 
 
@@ -72,7 +73,7 @@ def answer_path(served: Served, limits: Limits, target: str, request: Any) -> An
         return similar(served, limits, unquote(item_id), query_string.encode())
     if path not in BY_PATH:
         raise Refusal(404, f"There is no {path} here.")
-    return BY_PATH[path](served, limits, json.dumps(request).encode())
+    return BY_PATH[path](served, limits, Request("POST", path, body=json.dumps(request).encode()))
 
 
 BY_PATH = {RECOMMEND: recommend, SEARCH: search}

@@ -90,16 +90,31 @@ class AnswerBody(msgspec.Struct):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a request may ask for at most."""
+    """What a request may ask for, and the server take on, at most."""
 
     default_k: int
     max_k: int
     max_history: int
     max_body_bytes: int
+    max_connections: int
+    max_queue: int
+    max_wait_seconds: float
+    request_timeout_seconds: float
+    keep_alive_seconds: float
 
     @classmethod
     def of(cls, serve: Serve, shop: Shop) -> Limits:
-        return cls(min(shop.k, serve.max_k), serve.max_k, serve.max_history, serve.max_body_bytes)
+        return cls(
+            default_k=min(shop.k, serve.max_k),
+            max_k=serve.max_k,
+            max_history=serve.max_history,
+            max_body_bytes=serve.max_body_bytes,
+            max_connections=serve.max_connections,
+            max_queue=serve.max_queue,
+            max_wait_seconds=serve.max_wait_milliseconds / 1000,
+            request_timeout_seconds=serve.request_timeout_seconds,
+            keep_alive_seconds=serve.keep_alive_seconds,
+        )
 
     def k_of(self, asked: int | None) -> int:
         """Raises: Refusal: more than the server gives."""

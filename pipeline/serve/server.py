@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import gc
 import logging
 import signal
 import socket
+import ssl
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import uvicorn
+import uvloop
 
 from pipeline.core.artifacts import write_beside
 from pipeline.core.errors import UnavailableError, UsageError
 from pipeline.core.run import Layout
+from pipeline.core.sections import Serve
 from pipeline.core.settings import Settings
 from pipeline.serve import answers, champion
 from pipeline.serve.app import App
 from pipeline.serve.champion import Champion, Watcher
+from pipeline.serve.connection import Connection
+from pipeline.serve.desk import Desk
 from pipeline.serve.messages import Limits
 from pipeline.serve.metrics import Metrics
 
 BACKLOG = 2048
-DRAIN_SECONDS = 20
 log = logging.getLogger("serve")
-
-
-class Server(uvicorn.Server):
-    """Ends with exit code 0 after a drain: uvicorn itself raises the signal again."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 class Service:
@@ -51,8 +37,10 @@ class Service:
 
     def __init__(self, settings: Settings, bundle: Path | None = None) -> None:
         """Raises: PipelineError: the port is taken, or the bundle given may not be served."""
+        self._settings = settings.serve
         limits, metrics = Limits.of(settings.serve, settings.shop), Metrics()
         rehearse = answers.rehearsal(limits)
+        self._tls = tls(settings.serve)
         self.socket = bind(settings.serve.host, settings.serve.port)
         self._watcher = None
         if bundle:
@@ -62,46 +50,67 @@ class Service:
             layout = Layout(settings.store.root.resolve())
             self._watcher = Watcher(self.champion, layout.pointer, layout.bundle, rehearse, settings.serve.poll_seconds)
             self._watcher.look()
-        self.server = Server(_config(App(self.champion, limits, metrics)))
+        self._app = App(self.champion, limits, metrics)
+        self._desk = Desk(self._app, limits, metrics)
+        self._loop = uvloop.new_event_loop()
+        self._ending = asyncio.Event()
 
     @property
     def port(self) -> int:
         return self.socket.getsockname()[1]
 
     def run(self) -> None:
+        """Serves until `stop`, SIGTERM or SIGINT, then drains."""
         # What is loaded by now lives as long as the process: the collector need not walk it between requests.
         gc.collect()
         gc.freeze()
         if self._watcher:
             self._watcher.start()
         try:
-            self.server.run(sockets=[self.socket])
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._serve())
         finally:
             if self._watcher:
                 self._watcher.stop()
 
     def stop(self) -> None:
-        """Asks `run` to drain and end."""
-        self.server.should_exit = True
+        """Asks `run` to drain and end; may be called from any thread."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._ending.set)
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self._ending.set)
+        listener = await loop.create_server(
+            lambda: Connection(self._desk), sock=self.socket, ssl=self._tls, backlog=BACKLOG
+        )
+        sweeping = loop.create_task(self._desk.sweep())
+        await self._ending.wait()
+        self._app.draining = True
+        await asyncio.sleep(self._settings.drain_notice_seconds)
+        listener.close()
+        await self._desk.drain(self._settings.drain_seconds)
+        sweeping.cancel()
 
 
-def _config(app: Any) -> uvicorn.Config:
-    # Its access log quotes paths, and paths hold item ids.
-    logging.getLogger("uvicorn.access").disabled = True
-    return uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-        backlog=BACKLOG,
-    )
+def tls(serve: Serve) -> ssl.SSLContext | None:
+    """Raises: UsageError: the certificate or its key is missing, cannot be read, or they do not fit."""
+    if not (serve.tls_certificate or serve.tls_key):
+        return None
+    if not (serve.tls_certificate and serve.tls_key):
+        raise UsageError("TLS needs a certificate and its key; set both serve.tls_certificate and serve.tls_key.")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(serve.tls_certificate, serve.tls_key)
+    except OSError as error:
+        raise UsageError(
+            f"serve.tls_certificate {serve.tls_certificate} and serve.tls_key {serve.tls_key} cannot be used "
+            f"({error.strerror or error}); they must be a PEM chain and its PEM key."
+        ) from None
+    return context
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -130,11 +139,11 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(settings: Settings, bundle: Path | None, port_file: Path | None) -> None:
     """Serves until SIGTERM or SIGINT, then drains."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     service = Service(settings, bundle)
     if port_file:
         write_beside(port_file, f"{service.port}\n")
-    log.info("listening on http://%s:%s", settings.serve.host, service.port)
+    scheme = "https" if settings.serve.tls_key else "http"
+    log.info("listening on %s://%s:%s", scheme, settings.serve.host, service.port)
     if not service.champion.current:
         log.warning("%s", service.champion.problem)
     service.run()

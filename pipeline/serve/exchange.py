@@ -1,0 +1,49 @@
+"""A request and its answer, whatever carries them: the socket of this process or another server's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pipeline.serve.messages import encode
+
+JSON = b"application/json"
+
+
+class Request(NamedTuple):
+    """What was asked.
+
+    Attributes:
+        path: percent-decoded, without the query string.
+        headers: by lower-case name; only those of `READ` need be there.
+        arrived: `time.perf_counter` when its last byte had arrived.
+    """
+
+    method: str
+    path: str
+    query_string: bytes = b""
+    headers: Mapping[bytes, bytes] = {}
+    body: bytes = b""
+    arrived: float = 0.0
+
+
+class Response(NamedTuple):
+    """What is answered; `headers` are beside those every answer has."""
+
+    status: int
+    content: bytes
+    kind: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    @classmethod
+    def of(cls, value: Any, status: int = 200) -> Response:
+        return cls(status, encode(value))
+
+    @classmethod
+    def refusal(cls, status: int, sentence: str, *headers: tuple[bytes, bytes]) -> Response:
+        return cls(status, encode({"error": sentence}), JSON, headers)
+
+
+AUTHORIZATION, REQUEST_ID, EXPECT = b"authorization", b"x-request-id", b"expect"
+READ = frozenset({AUTHORIZATION, REQUEST_ID, EXPECT})
+"""The headers anything here looks at; the others are counted and dropped."""
