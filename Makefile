@@ -11,7 +11,7 @@ export AIRFLOW_PORT MLFLOW_PORT SERVE_PORT
 shop = $(if $(SOURCE),--source "$(SOURCE)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(ROOT),--root "$(ROOT)")
 night = $(shop) $(if $(DAYS),--days "$(DAYS)") $(foreach word,$(SET),--set "$(word)")
 
-.PHONY: help setup nightly up down status test test-services lint docs requirements clean
+.PHONY: help setup nightly up down status test test-services lint benchmark soak docs requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -52,6 +52,9 @@ lint: $(SETUP) ## style and floors
 
 benchmark: $(SETUP) ## measures a claim against its peer; NAME=ingest WITH="--rows 1000000"
 	$(PYTHON) -m benchmarks.$(NAME) $(WITH)
+
+soak: $(SETUP) ## an hour of the server under half its load, bundles swapped twice a minute; WITH="--items 10000"
+	$(PYTHON) -m benchmarks.serve --part soak --items 100000 --soak-minutes 60 $(WITH)
 
 docs: $(SETUP) ## writes the reference pages that are made from code
 	@$(PYTHON) docs/reference/generate.py
