@@ -19,8 +19,8 @@ asks it in a closed loop for what it can do at most, and then in an open loop, r
 other, at shares of that; latency counts from when a request was meant to be sent. Ours and a peer take turns, round by
 round. Intervals are of the median of the rounds' ratios; those of quantiles, 95 %, of a bootstrap over rounds and
 blocks of 25 requests within them. CPU and memory are those of all of a server's processes, memory that several share
-counted once. Money is core-seconds at the default prices of the section `cost`. `>= 1` and `<= 1` stand where no goal
-was set.
+counted once; CPU a request says what a core can do even where somebody else had a part of it. Money is core-seconds at
+the default prices of the section `cost`. `>= 1` and `<= 1` stand where no goal was set.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from benchmarks import serve_report as report
 from benchmarks.claims import Claim, publish, table
 from benchmarks.serve_contestants import OURS, OURS_COMPRESSED, PEERS
 from benchmarks.serve_followed import soak_round, swap_round
-from benchmarks.serve_kept import Kept, Round
+from benchmarks.serve_kept import CODE, Kept, Round
 from benchmarks.serve_models import Model
 from benchmarks.serve_rounds import OVERLOAD, SHARES, client_round, load_round
 from pipeline.core import settings as settings_module
@@ -95,8 +95,11 @@ def main() -> None:
             print(f"{piece.title}, round {number + 1}/{piece.rounds}", flush=True)
             piece.kept.add(piece.measure(given))
     claims, tables = told(pieces)
+    codes = sorted({made.facts[CODE] for piece in pieces for made in piece.kept.rounds})
+    if len(codes) > 1:
+        print(f"The rounds kept are of {len(codes)} states of the code; --again measures them anew.")
     if given.part == list(PARTS):
-        publish("serve", claims, PACKAGES, {"tables": tables, "peers": _pinned()})
+        publish("serve", claims, PACKAGES, {"tables": tables, "peers": _pinned(), "code": codes})
     else:
         print("\n\n".join([*tables, table(claims)]))
 

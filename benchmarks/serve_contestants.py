@@ -25,7 +25,7 @@ from benchmarks.serve_models import COMPRESSED, FLOAT, Model
 from pipeline.model.goldens import RECOMMEND
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SERVER_CORE, CLIENT_CORE = 0, 1
+SERVER_CORE, CLIENT_CORE = (sorted(os.sched_getaffinity(0)) * 2)[:2]
 STARTS_WITHIN, ENDS_WITHIN = 300.0, 20.0
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",

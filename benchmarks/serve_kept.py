@@ -11,18 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.artifacts import code_digest
+
 
 @dataclass(frozen=True)
 class Round:
     """One turn of everybody.
 
     Attributes:
-        facts: by contestant.
+        facts: by contestant, and under `CODE` the code that was measured.
         times: arrays by contestant and what was timed, as `key` joins them.
     """
 
     facts: Mapping[str, Any]
     times: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+CODE = "code"
 
 
 def key(contestant: str, what: object) -> str:
@@ -43,10 +48,11 @@ class Kept:
         return len(list(self._folder.glob("*.npz")))
 
     def add(self, made: Round) -> None:
+        """Keeps a round, whole or not at all, beside which code it is of."""
         self._folder.mkdir(parents=True, exist_ok=True)
         beside = self._folder / "unfinished"
         with beside.open("wb") as file:
-            np.savez(file, facts=json.dumps(made.facts), **made.times)
+            np.savez(file, facts=json.dumps({**made.facts, CODE: code_digest("serve")[:8]}), **made.times)
         beside.replace(self._folder / f"{len(self):03d}.npz")
 
     def forget(self) -> None:

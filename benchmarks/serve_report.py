@@ -41,9 +41,13 @@ def load_claims(items: int, pieces: Pieces) -> list[Claim]:
     claims = []
     for peer, rounds in pieces.items():
         goal = CAPACITY_GOALS.get((items, peer), AT_LEAST)
-        rates = [[each.facts[who]["rate"] for each in rounds] for who in ("ours", peer)]
-        claims.append(judged_values(f"{items:,} items: requests a second and core, beside {TITLES[peer]}", *rates,
-                                    "requests/s", goal))  # fmt: skip
+        for name, what, unit in (
+            ("rate", "requests a second and core", "requests/s"),
+            ("cpu_ms", "CPU a request", "ms"),
+        ):
+            values = [[each.facts[who][name] for each in rounds] for who in ("ours", peer)]
+            said = f"{items:,} items: {what}, beside {TITLES[peer]}"
+            claims.append(judged_values(said, *values, unit, goal, inverted=name == "cpu_ms"))
     if pooled := _blocks([each for rounds in pieces.values() for each in rounds], "ours", SHARES[1]):
         (p50, p99), drawn = _quantiles(pooled[0], (0.5, 0.99))
         ratio = interval_of(p99 / p50, drawn[1] / drawn[0], CONFIDENCE, 0)

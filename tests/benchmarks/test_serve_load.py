@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from benchmarks.load import SUMMED_EVERY, Client, Plan, Seen, drive, prebuilt
+from pipeline.core import settings as settings_module
+from pipeline.serve.server import Service
 
 WAIT = 0.2
 Answer = Callable[[int], bytes]
@@ -136,6 +138,26 @@ def test_arrivals_that_are_independent_come_at_the_rate_asked(tmp_path: Path) ->
     assert (np.diff(seen.meant_N) > 0).all()
     assert seen.meant_N[-1] < 0.5
     assert seen.statuses == {"200": len(seen.meant_N)}
+
+
+def test_the_server_answers_an_open_loop_from_one_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
+    service = Service(settings_module.load(["serve.port=0"]), tiny_bundle)
+    bundle = service.champion.current.bundle
+    asked = [{"method": "POST", "path": each["path"], "body": each["request"]} for each in bundle.goldens]
+    thread = threading.Thread(target=service.run, daemon=True)
+    thread.start()
+    try:
+        plan = _plan(service.port, tmp_path, rate=60, seconds=0.5, connections=8, mark="bundle_digest")
+        Path(plan.requests).write_text(json.dumps(asked))
+        seen = drive(plan)
+    finally:
+        service.stop()
+        thread.join()
+    assert seen.statuses == {"200": len(seen.meant_N)}
+    assert seen.marks == [bundle.digest]
+    assert (seen.mark_N == 0).all()
+    # What hangs on when it is asked says when, so each is answered by the same bytes each time.
+    assert all(len(sums) == 1 for sums in seen.sums.values())
 
 
 def test_what_was_seen_is_read_back_as_it_was(tmp_path: Path) -> None:
