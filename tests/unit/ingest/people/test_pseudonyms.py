@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.pseudonyms import fingerprint, key_id, previous_keys, pseudonyms
 from pipeline.core.sections import Secrets
-from pipeline.ingest.people.pseudonyms import fingerprint, key_id, previous_keys, pseudonymiser, pseudonyms
+from pipeline.ingest.people.pseudonyms import pseudonymiser
 
 KEY, OLD = "7a" * 32, "older-key"
 
