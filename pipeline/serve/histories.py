@@ -59,7 +59,7 @@ AHEAD_SECONDS = 300
 """A shop's clock may be so much ahead of the server's."""
 log = logging.getLogger("serve")
 Asked = RecommendRequest | SearchRequest
-Failed = (redis.RedisError, OSError, TimeoutError)
+Failed = (redis.RedisError, OSError)
 
 
 def names_user(asked: Asked | ToldEvent) -> bool:

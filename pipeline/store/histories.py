@@ -253,15 +253,18 @@ def pool(kind: Any, url: str, **options: Any) -> Any:
     return made
 
 
+_LATE = "does not answer in time; see whether it runs and how much it has to do"
+_AWAY = "cannot be reached; see whether it runs and history.redis_url names it"
 _PROBLEMS: Sequence[tuple[type[Exception], str]] = (
     (exceptions.AuthenticationError, "refuses the user or the password of history.redis_url; correct it"),
     (exceptions.NoPermissionError, "does not allow its user what docs/guide/server.md says it needs; change its ACL"),
     (exceptions.ReadOnlyError, "takes no writes, being a replica; let history.redis_url name the primary"),
     (exceptions.OutOfMemoryError, "has no memory left for more; raise its maxmemory or lower history.max_events"),
     (exceptions.BusyLoadingError, "is loading its data; wait until it has"),
-    (exceptions.TimeoutError, "does not answer in time; see whether it runs and how much it has to do"),
-    (exceptions.ConnectionError, "cannot be reached; see whether it runs and history.redis_url names it"),
-    (OSError, "cannot be reached; see whether it runs and history.redis_url names it"),
+    (exceptions.TimeoutError, _LATE),
+    (TimeoutError, _LATE),
+    (exceptions.ConnectionError, _AWAY),
+    (OSError, _AWAY),
 )
 
 

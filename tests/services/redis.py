@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,6 +34,15 @@ class Redis:
         """Ends it at once, with all it held."""
         self._process.kill()
         self.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Lets it take connections and answer nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         self._running.close()
