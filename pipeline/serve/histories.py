@@ -281,7 +281,7 @@ def merged(stored: Sequence[Past], sent: Sequence[Event], most: int) -> list[Eve
         # Nothing is farther away than no number at all, so an unknown time counts as near.
         return any(not abs(each - at) > near for each in times.get((past.item_id, past.event_type), ()))
 
-    kept = [past for past in stored if not is_sent(past)]
+    kept = [past for past in stored if not is_sent(past)] if sent else stored
     room = most - len(sent)
     return [*map(_event, kept[-room:] if room > 0 else ()), *sent]
 

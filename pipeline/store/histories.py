@@ -125,7 +125,7 @@ def told_once(histories: Iterable[Sequence[bytes]]) -> list[Past]:
 
 def _past(raw: bytes) -> Past:
     letter = raw[0]
-    return Past(raw[9:].decode(), _TYPE[letter], int(raw[1:9], 16) * 1000, letter >= _FIRST_OF_LOWER)
+    return Past(str(raw[9:], "utf-8"), _TYPE[letter], int(raw[1:9], 16) * 1000, letter >= _FIRST_OF_LOWER)
 
 
 def _times_told(pasts: Sequence[Past]) -> Mapping[tuple[str, str], list[int]]:
@@ -273,7 +273,9 @@ def sentence(error: Exception, pool_: Any) -> str:
     options = pool_.connection_kwargs
     place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
     known = next((told for kind, told in _PROBLEMS if isinstance(error, kind)), None)
-    return f"Redis at {place} {known or f'refuses what is asked ({error})'}."
+    # A pipeline quotes what was asked, which may name people.
+    said = str(error).rpartition(" caused error: ")[2].rstrip(".")
+    return f"Redis at {place} {known or f'refuses what is asked ({said})'}."
 
 
 @contextmanager

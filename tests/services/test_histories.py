@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis as client_library
@@ -99,6 +101,26 @@ def test_a_replica_and_a_full_redis_say_that_they_take_no_writes(server: Redis) 
     for options, told in ((follow, "being a replica"), (("--maxmemory", "100kb"), "no memory left")):
         with redis(*options) as refusing, pytest.raises(UnavailableError, match=told):
             Histories(refusing.url, Keeping(4, 30)).add(lamp)
+
+
+def test_a_user_of_redis_needs_no_more_than_the_guide_says(server: Redis, raw: client_library.Redis) -> None:
+    guide = (Path(__file__).parents[2] / "docs/guide/server.md").read_text()
+    words = guide[guide.index("Of its commands") : guide.index("all on\n`nightshift:*`")]
+    commands = [f"+{name.lower().replace(' ', '|')}" for name in re.findall(r"`([A-Z ]+)`", words)]
+    # Every client says hello, and what is removed is removed at once.
+    raw.execute_command(
+        "ACL", "SETUSER", "shop", "on", ">minnow", "~nightshift:*", "+hello", "+multi", "+exec", *commands
+    )
+    limited = Histories(server.url.replace(f":{PASSWORD}@", "shop:minnow@"), Keeping(4, 30))
+    assert limited.add({ANNA: [Past("lamp", "view", NOW)]}) == 1
+    assert limited.of([ANNA]) == [Past("lamp", "view", NOW)]
+    assert limited.erase([ANNA]) == 1
+    raw.execute_command("ACL", "SETUSER", "shop", "-zrange")
+    with pytest.raises(UnavailableError, match=r"does not allow its user what docs/guide/server\.md says"):
+        limited.of([ANNA])
+    with pytest.raises(UnavailableError, match=r"refuses what is asked \(The user executing the script can't run"):
+        limited.add({BERT: [Past("lamp", "view", NOW)]})
+    raw.execute_command("ACL", "DELUSER", "shop")
 
 
 def test_a_redis_that_is_not_there_is_one_sentence(server: Redis) -> None:
