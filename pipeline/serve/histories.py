@@ -1,8 +1,8 @@
 """What users did, looked up when a request names one and written as the shop tells it.
 
-An answer never hangs on Redis: a lookup that is not back within its limit is left to itself, and the answer goes
-without. After a few that failed nobody is looked up any more, until Redis has answered a question of the server's own,
-which also makes the connections anew, so that no request ever waits for one.
+An answer never hangs on Redis: what is not back within the limit the answer goes without. After a few lookups that
+failed none is tried any more, until Redis has answered a question of the server's own, over a connection made anew, so
+that no request ever waits for one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +25,7 @@ from pipeline.core.histories import History
 from pipeline.core.pseudonyms import Hashed, hashers
 from pipeline.core.settings import Settings
 from pipeline.serve.exchange import Response
+from pipeline.serve.line import Line, Reply
 from pipeline.serve.messages import (
     Event,
     EventsBody,
@@ -50,11 +51,15 @@ from pipeline.store.histories import (
     told_once,
 )
 
-FAILURES = 3
-"""So many lookups that fail in a row, and none is tried until Redis is seen to answer."""
+FAILING_LIMITS = 10
+"""When all lookups have failed for so many times the limit, none is tried until Redis is seen to answer. A single pause
+of its, or of this machine, that all lookups under way fall into is shorter."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
+TURNS_OF_GRACE = 4
+"""A loop that was busy itself may not have read yet what arrived in time: so often it looks before a lookup is late."""
 CALL_SECONDS = 1.0
-CONNECTIONS, WARM_CONNECTIONS, WRITES_AT_ONCE = 64, 4, 8
+WRITES_AT_ONCE = 8
+LATE = "late"
 AHEAD_SECONDS = 300
 """A shop's clock may be so much ahead of the server's."""
 log = logging.getLogger("serve")
@@ -75,11 +80,15 @@ class UserHistories:
         self._wait_seconds = history.wait_milliseconds / 1000
         options = {"socket_timeout": CALL_SECONDS, "socket_connect_timeout": CALL_SECONDS}
         retry = Retry(NoBackoff(), 1)
-        self._pool = pool(redis.ConnectionPool, history.redis_url, max_connections=CONNECTIONS, retry=retry, **options)
+        self._pool = pool(
+            redis.ConnectionPool, history.redis_url, max_connections=WRITES_AT_ONCE, retry=retry, **options
+        )
         self._redis = redis.Redis(connection_pool=self._pool)
         self._write = self._redis.register_script(WRITE)
-        self._reachable, self._failures, self._writing = False, 0, 0
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._reachable, self._writing = False, 0
+        self._failing_since: float | None = None
+        self._line: Line | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         metrics.watch_histories(lambda: self._reachable)
 
     @classmethod
@@ -96,6 +105,8 @@ class UserHistories:
         self._keep(self._mend(0.0))
 
     async def close(self) -> None:
+        if self._line:
+            self._line.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -137,38 +148,49 @@ class UserHistories:
         return found
 
     async def _tried(self, names: Sequence[str]) -> tuple[str, list[Past] | None]:
-        reading = self._keep(self._read(names))
-        # Not cancelled when it is late: that would cost the connection, and the next lookup would wait for another.
-        done, _ = await asyncio.wait((reading,), timeout=self._wait_seconds)
-        if not done:
+        told = await self._within_limit(names)
+        problem = next((each for each in told if not isinstance(each, list)), None)
+        if isinstance(problem, Exception):
+            self._failed(sentence(problem, self._pool))
+            return "error", None
+        if problem is not None:
             self._failed(self._slow())
             return "timeout", None
-        try:
-            found = reading.result()
-        except Failed as error:
-            self._failed(sentence(error, self._pool))
-            return "error", None
-        self._failures = 0
+        self._failing_since = None
+        found = told_once(told)
         return "found" if found else "empty", found
 
-    async def _read(self, names: Sequence[str]) -> list[Past]:
+    async def _within_limit(self, names: Sequence[str]) -> list[Any]:
+        """Returns for each name members, an error, or `LATE`."""
         now = milliseconds(datetime.now(UTC))
-        commands = [self._keeping.read(name, now) for name in names]
-        if len(commands) == 1:
-            return told_once([await self._redis.execute_command(*commands[0])])
-        async with self._redis.pipeline(transaction=False) as together:
-            for command in commands:
-                together.execute_command(*command)
-            return told_once(await together.execute())
+        replies = [self._line.ask(*self._keeping.read(name, now)) for name in names] if self._line else []
+        loop = asyncio.get_running_loop()
+        limit = loop.call_later(self._wait_seconds, _end, loop, replies, TURNS_OF_GRACE)
+        try:
+            return [await reply for reply in replies]
+        finally:
+            limit.cancel()
 
     # Whether to ask at all.
 
     def _failed(self, problem: str) -> None:
-        self._failures += 1
-        if self._failures >= FAILURES and self._reachable:
-            self._reachable = False
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if self._reachable and now - self._failing_since >= FAILING_LIMITS * self._wait_seconds:
             log.warning("answers go without stored histories: %s", problem)
-            self._keep(self._mend(FIRST_PAUSE_SECONDS))
+            self._begin_to_mend(FIRST_PAUSE_SECONDS)
+
+    def _lost(self) -> None:
+        """Makes another line at once, unless somebody is at it."""
+        if self._reachable:
+            self._begin_to_mend(0.0)
+
+    def _begin_to_mend(self, pause_seconds: float) -> None:
+        if self._line:
+            self._line.close()
+        self._line, self._reachable = None, False
+        self._keep(self._mend(pause_seconds))
 
     async def _mend(self, pause_seconds: float) -> None:
         """Tries, ever more seldom, until Redis answers as fast as lookups need it."""
@@ -182,36 +204,36 @@ class UserHistories:
                 log.warning("stored histories are not there: %s", problem)
                 told = problem
             pause_seconds = min(max(2 * pause_seconds, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-        self._failures, self._reachable = 0, True
+        self._failing_since, self._reachable = None, True
         log.info("stored histories are there")
 
     async def _problem(self) -> str | None:
-        nobody = ("nobody",)
-        first = await asyncio.gather(*(self._read(nobody) for _ in range(WARM_CONNECTIONS)), return_exceptions=True)
-        began = time.perf_counter()
+        """Makes the line; returns what keeps it from being of use."""
         try:
-            for each in first:
-                if isinstance(each, BaseException):
-                    raise each
-            await self._read(nobody)
+            async with asyncio.timeout(CALL_SECONDS):
+                self._line = await Line.open(self._pool, self._lost)
+                # Not held to the limit: whatever comes first in the life of a connection takes longer.
+                first = await self._line.ask(*self._keeping.read("nobody", 0))
         except Failed as error:
-            return sentence(error, self._pool)
-        return self._slow() if time.perf_counter() - began > self._wait_seconds else None
+            return self._without_line(sentence(error, self._pool))
+        if isinstance(first, Exception):
+            return self._without_line(sentence(first, self._pool))
+        (told,) = await self._within_limit(("nobody",))
+        return None if isinstance(told, list) else self._without_line(self._slow())
+
+    def _without_line(self, problem: str) -> str:
+        if self._line:
+            self._line.close()
+        self._line = None
+        return problem
 
     def _slow(self) -> str:
         return f"Redis takes longer than the {1000 * self._wait_seconds:g} ms of history.wait_milliseconds."
 
-    def _keep(self, work: Any) -> asyncio.Task[Any]:
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            # Taken notice of, for one that came too late for its request.
-            task.exception()
+        task.add_done_callback(self._tasks.discard)
 
     # Writing.
 
@@ -222,13 +244,13 @@ class UserHistories:
         """
         by_user = self._sorted(asked.events)
         if self._writing >= WRITES_AT_ONCE:
-            raise self._lost(len(asked.events), "The histories take too many events at once already.")
+            raise self._given_back(len(asked.events), "The histories take too many events at once already.")
         self._writing += 1
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 added = await self._added(by_user)
         except Failed as error:
-            raise self._lost(len(asked.events), sentence(error, self._pool)) from None
+            raise self._given_back(len(asked.events), sentence(error, self._pool)) from None
         finally:
             self._writing -= 1
         accepted = sum(max(new, 0) for new in added)
@@ -261,9 +283,19 @@ class UserHistories:
                 await self._write(**self._keeping.write(names, pasts, now), client=together)
             return await together.execute() if by_user else []
 
-    def _lost(self, events: int, problem: str) -> Refusal:
+    def _given_back(self, events: int, problem: str) -> Refusal:
         self._metrics.told("refused", events)
         return Refusal(503, f"{problem} These events were not taken as a whole; send all of them again.")
+
+
+def _end(loop: asyncio.AbstractEventLoop, replies: Sequence[Reply], turns: int) -> None:
+    """Ends the wait for what is still open, after some more turns of the loop."""
+    still = [reply for reply in replies if not reply.done()]
+    if turns and still:
+        loop.call_soon(_end, loop, still, turns - 1)
+        return
+    for reply in still:
+        reply.set_result(LATE)
 
 
 def merged(stored: Sequence[Past], sent: Sequence[Event], most: int) -> list[Event]:
