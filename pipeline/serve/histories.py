@@ -1,8 +1,8 @@
 """What users did, looked up when a request names one and written as the shop tells it.
 
-An answer never hangs on Redis: what is not back within the limit the answer goes without. After a few lookups that
-failed none is tried any more, until Redis has answered a question of the server's own, over a connection made anew, so
-that no request ever waits for one.
+An answer never hangs on Redis: what is not back within the limit the answer goes without. When every lookup has failed
+for a while none is tried any more, until Redis has answered a question of the server's own, over a connection made
+anew, so that no request ever waits for one.
 """
 
 from __future__ import annotations
