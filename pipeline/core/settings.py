@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.histories import History
 from pipeline.core.masking import masked, shown
 from pipeline.core.names import nearest
 from pipeline.core.prices import Cost
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     gate: Gate = Gate()
     promote: Promote = Promote()
     serve: Serve = Serve()
+    history: History = History()
     cost: Cost = Cost()
     simulate: Simulate = Simulate()
     secrets: Secrets = Secrets()

@@ -9,6 +9,8 @@ import typer
 tools = typer.Typer()
 profiles = typer.Typer(no_args_is_help=True)
 tools.add_typer(profiles, name="profile", help="Tools for writing a source profile.")
+histories = typer.Typer(no_args_is_help=True)
+tools.add_typer(histories, name="histories", help="Tools for what Redis holds of users for the server.")
 
 
 @tools.command("counts")
@@ -78,6 +80,35 @@ def forget_command(
 
     settings = settings_module.load(set_ or [])
     print(Forgetting(settings, pseudonyms_of(user, settings, pseudonym)).run(by, reason))
+
+
+@histories.command("fill")
+def fill_command(
+    days: Annotated[str, typer.Option("--days", help="DAY or FIRST..LAST.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting.")] = None,
+) -> None:
+    """Writes users' events of days in force into their histories in Redis, as each night does with its own."""
+    from pipeline.core import settings as settings_module
+    from pipeline.core.days import Days
+    from pipeline.ingest.histories import fill_in_force
+
+    print(f"histories: {fill_in_force(settings_module.load(set_ or []), Days.parse(days))}.")
+
+
+@histories.command("show")
+def show_command(
+    user: Annotated[str, typer.Argument(help="Id of the user as in the logs; `-` reads it from standard input.")],
+    pseudonym: Annotated[bool, typer.Option("--pseudonym", help="USER is a pseudonym, not an id.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting.")] = None,
+) -> None:
+    """Prints what Redis holds of one user, oldest first, each event once."""
+    from pipeline.core import settings as settings_module
+    from pipeline.ingest.histories import shown
+    from pipeline.ingest.people.asking import pseudonyms_of
+
+    settings = settings_module.load(set_ or [])
+    for line in shown(settings, pseudonyms_of(user, settings, pseudonym)):
+        print(line)
 
 
 @profiles.command("check")

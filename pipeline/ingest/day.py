@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.core.artifacts import digest_of
+from pipeline.core.pseudonyms import fingerprint, previous_keys
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.ingest import writing
@@ -21,7 +22,7 @@ from pipeline.ingest.elsewhere import Elsewhere
 from pipeline.ingest.judging.budget import Budget
 from pipeline.ingest.judging.questions import Questions
 from pipeline.ingest.judging.rules import OUTCOMES, rules_of
-from pipeline.ingest.people import pseudonyms as people
+from pipeline.ingest.people.pseudonyms import Pseudonymise, pseudonymiser
 from pipeline.ingest.profiles.profile import load_profile
 from pipeline.ingest.reading import batches
 from pipeline.ingest.reading.spanning import Spanning
@@ -42,13 +43,13 @@ class Ingestion:
     @cached_property
     def erased(self) -> tuple[str, pa.Table]:
         """Returns whose rows are left out, and a digest of them and of the keys they may be called by."""
-        erasures, older = Erasures.open(self.settings), people.previous_keys(self.settings.secrets)
+        erasures, older = Erasures.open(self.settings), previous_keys(self.settings.secrets)
         digest = erasures.digest()
-        return digest and digest_of([digest, *map(people.fingerprint, older)]), erasures.table()
+        return digest and digest_of([digest, *map(fingerprint, older)]), erasures.table()
 
-    def _pseudonymiser(self) -> people.Pseudonymise:
+    def _pseudonymiser(self) -> Pseudonymise:
         names = {name for column in self.erased[1].columns for name in column.to_pylist()}
-        return people.pseudonymiser(self.key, people.previous_keys(self.settings.secrets), names - {None})
+        return pseudonymiser(self.key, previous_keys(self.settings.secrets), names - {None})
 
     @cached_property
     def questions(self) -> Questions:
@@ -72,7 +73,7 @@ class Ingestion:
             "horizon": asked.horizon.isoformat(),
             "shop zone": self.settings.shop.timezone,
             "profile": self.profile.digest,
-            "pseudonym key": people.fingerprint(self.key),
+            "pseudonym key": fingerprint(self.key),
         }
         erased, _ = self.erased
         return inputs | {"erasures": erased} if erased else inputs

@@ -12,9 +12,11 @@ from pipeline.core.settings import Settings
 from pipeline.core.step import Report
 from pipeline.ingest.accounts import LANDED
 from pipeline.ingest.day import Ingestion
+from pipeline.ingest.histories import fill_after
 from pipeline.ingest.landing import Landed, Landing
 from pipeline.ingest.settling import Settled, Settling
 from pipeline.store.engine import open_engine
+from pipeline.store.histories import Histories
 from pipeline.store.partitions import STAGE
 
 MOST_FILES = 5
@@ -32,18 +34,20 @@ def run(settings: Settings, run: Run) -> Report:
     """
     if not settings.ingest.source:
         raise UsageError("There is no source of logs; set ingest.source to a folder or an s3:// prefix.")
+    histories = Histories.open(settings)
     with open_engine(settings) as engine:
         ingestion = Ingestion(settings, engine)
         landed = _land(Landing(settings, run, ingestion), run)
         in_force = {day.day: day.record for day in landed if day.record and not day.over_budget}
         settled = Settling(settings, run, engine).settle(in_force)
     run.refer_all(STAGE, settled.keys)
+    filled = fill_after(settings, run, histories, settled.keys)
     over = [day.over_budget for day in landed if day.over_budget]
     if over:
-        raise DataError(_refusal(over, run))
+        raise DataError(_refusal(over, run) + filled)
     report = _together(run, [day.report for day in landed], settled)
     told = _told_of_files(ingestion.spanning.told(run.days)) + (AS_OF if run.backfill else "")
-    return replace(report, sentence=report.sentence + told)
+    return replace(report, sentence=report.sentence + told + filled)
 
 
 def _land(landing: Landing, run: Run) -> list[Landed]:

@@ -15,7 +15,7 @@ from pipeline.model.retriever import Answer, UnknownItemError
 from pipeline.serve import messages
 from pipeline.serve.champion import Served
 from pipeline.serve.exchange import Request
-from pipeline.serve.messages import AnswerBody, Event, ItemBody, Limits, Refusal
+from pipeline.serve.messages import AnswerBody, Event, ItemBody, Limits, RecommendRequest, Refusal, SearchRequest
 
 SIMILAR = "/v1/items/{id}/similar"
 _ITEMS, _SIMILAR = "/v1/items/", "/similar"
@@ -29,14 +29,12 @@ def similar_item(path: str) -> str | None:
 
 def recommend(served: Served, limits: Limits, request: Request) -> AnswerBody:
     """Raises: Refusal."""
-    asked = messages.read_recommend(request.body)
-    return _retrieve(served, limits, asked, asked.query)
+    return retrieve(served, limits, messages.read_recommend(request.body))
 
 
 def search(served: Served, limits: Limits, request: Request) -> AnswerBody:
     """Raises: Refusal."""
-    asked = messages.read_search(request.body)
-    return _retrieve(served, limits, asked, asked.query)
+    return retrieve(served, limits, messages.read_search(request.body))
 
 
 def similar(served: Served, limits: Limits, item_id: str, query_string: bytes) -> AnswerBody:
@@ -48,12 +46,13 @@ def similar(served: Served, limits: Limits, item_id: str, query_string: bytes) -
         raise Refusal(404, str(error)) from None
 
 
-def _retrieve(served: Served, limits: Limits, asked: Any, text: str | None) -> AnswerBody:
+def retrieve(served: Served, limits: Limits, asked: RecommendRequest | SearchRequest) -> AnswerBody:
+    """Answers by the history in the request itself. Raises: Refusal."""
     limits.check_history(asked.history)
     events: list[Event] = messages.oldest_first(asked.history)
     ids, kinds, times = [e.item_id for e in events], [e.event_type for e in events], messages.times_of(events)
     now = asked.now.timestamp() if asked.now else time.time()
-    query = Query(ids, kinds, text, times, now, context.told(asked.context))
+    query = Query(ids, kinds, asked.query, times, now, context.told(asked.context))
     category = asked.filter.category if asked.filter else None
     return _body(served, served.retriever.recommend(query, limits.k_of(asked.k), asked.exclude_seen, category))
 

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from pipeline.core.errors import PipelineError
-from pipeline.serve import answers
+from pipeline.serve import answers, messages
 from pipeline.serve.champion import Champion, Served
 from pipeline.serve.exchange import Request, Response
-from pipeline.serve.messages import AnswerBody, Limits, Refusal
+from pipeline.serve.histories import UserHistories, names_user
+from pipeline.serve.messages import AnswerBody, Limits, RecommendRequest, Refusal, SearchRequest
 from pipeline.serve.metrics import Metrics
 
 log = logging.getLogger("serve")
@@ -36,12 +37,15 @@ class Route(NamedTuple):
 class App:
     """Answers requests by the bundle that is served at that moment."""
 
-    def __init__(self, champion: Champion, limits: Limits, metrics: Metrics) -> None:
-        self._champion, self._limits, self._metrics = champion, limits, metrics
+    def __init__(
+        self, champion: Champion, limits: Limits, metrics: Metrics, histories: UserHistories | None = None
+    ) -> None:
+        self._champion, self._limits, self._metrics, self._histories = champion, limits, metrics, histories
         self.draining = False
         routes = [
-            Route(answers.RECOMMEND, "POST", self._retrieved(answers.recommend)),
-            Route(answers.SEARCH, "POST", self._retrieved(answers.search)),
+            Route(answers.RECOMMEND, "POST", self._asked(messages.read_recommend)),
+            Route(answers.SEARCH, "POST", self._asked(messages.read_search)),
+            Route("/v1/events", "POST", self._told),
             Route("/healthz", "GET", lambda _: Response.of({"alive": True}), waits=False),
             Route("/readyz", "GET", self._ready, waits=False),
             Route("/v1/model", "GET", self._model),
@@ -88,12 +92,37 @@ class App:
 
     def _retrieved(self, answer: Callable[[Served, Limits, Request], AnswerBody]) -> Callable[[Request], Response]:
         def respond(request: Request) -> Response:
-            given = answer(self._served(), self._limits, request)
-            if given.fallback:
-                self._metrics.fell_back(given.fallback)
-            return Response.of(given)
+            return self._given(answer(self._served(), self._limits, request))
 
         return respond
+
+    def _asked(self, read: Callable[[bytes], RecommendRequest | SearchRequest]) -> Callable[[Request], Answered]:
+        def respond(request: Request) -> Answered:
+            asked = read(request.body)
+            if names_user(asked):
+                return self._personal(asked)
+            return self._given(answers.retrieve(self._served(), self._limits, asked))
+
+        return respond
+
+    async def _personal(self, asked: RecommendRequest | SearchRequest) -> Response:
+        """Answers by what is stored of the user as well; the bundle is the one served once that is known."""
+        if self._histories is None:
+            raise Refusal(422, "This server keeps no histories; send history, not user_id or pseudonym.")
+        asked, source = await self._histories.completed(asked, self._limits)
+        answer = answers.retrieve(self._served(), self._limits, asked)
+        answer.history_source = source
+        return self._given(answer)
+
+    def _told(self, request: Request) -> Answered:
+        if self._histories is None:
+            raise Refusal(404, "This server keeps no histories; set history.redis_url, or send history when you ask.")
+        return self._histories.told(messages.read_events(request.body))
+
+    def _given(self, answer: AnswerBody) -> Response:
+        if answer.fallback:
+            self._metrics.fell_back(answer.fallback)
+        return Response.of(answer)
 
     def _served(self) -> Served:
         served = self._champion.current

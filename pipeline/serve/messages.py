@@ -8,15 +8,18 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from pipeline.core.pseudonyms import PATTERN
 from pipeline.core.schema import EVENT_TYPES, MOST_CONTEXT
 from pipeline.core.sections import Serve, Shop
 
 MAX_TEXT = 1000
+MOST_EVENTS = 1000
 IN_SEQUENCES = frozenset({"view", "cart", "remove", "purchase"})
 """What training sequences hold; anything else a shop sends is read and left out."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Pseudonym = Annotated[str, msgspec.Meta(pattern=f"^{PATTERN}$")]
 
 
 class Refusal(Exception):
@@ -55,6 +58,8 @@ class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True):
     filter: Filter | None = None
     now: Moment | None = None
     context: Context = {}
+    user_id: Text | None = None
+    pseudonym: Pseudonym | None = None
 
 
 class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,6 +72,12 @@ class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
     filter: Filter | None = None
     now: Moment | None = None
     context: Context = {}
+    user_id: Text | None = None
+    pseudonym: Pseudonym | None = None
+
+
+HistorySource = Literal["request", "stored", "both", "none", "unavailable"]
+"""Where the history came from, when a user is named; `unavailable`: what is stored could not be read in time."""
 
 
 class ItemBody(msgspec.Struct):
@@ -87,6 +98,28 @@ class AnswerBody(msgspec.Struct):
     model_version: Any
     bundle_digest: str
     fallback: str | None
+    history_source: HistorySource | msgspec.UnsetType = msgspec.UNSET
+
+
+class ToldEvent(Event, kw_only=True, forbid_unknown_fields=True):
+    """One thing a user did, told as it happens; without a time it happened now."""
+
+    user_id: Text | None = None
+    pseudonym: Pseudonym | None = None
+
+
+class EventsRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/events`."""
+
+    events: Annotated[list[ToldEvent], msgspec.Meta(min_length=1, max_length=MOST_EVENTS)]
+
+
+class EventsBody(msgspec.Struct):
+    """What became of them: new to the histories, there already, or of no use to them."""
+
+    accepted: int
+    known: int
+    left_out: int
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -132,6 +165,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 _RECOMMEND = msgspec.json.Decoder(RecommendRequest)
 _SEARCH = msgspec.json.Decoder(SearchRequest)
+_EVENTS = msgspec.json.Decoder(EventsRequest)
 encode = msgspec.json.Encoder().encode
 _PLACE = re.compile(r" - at `(?:\$\.?)?([^`]*)`$")
 _FIELD = re.compile(r"(?:missing required|unknown) field `([^`]*)`")
@@ -145,6 +179,11 @@ def read_recommend(body: bytes) -> RecommendRequest:
 def read_search(body: bytes) -> SearchRequest:
     """Raises: Refusal: as `read_recommend`."""
     return _read(_SEARCH, body)
+
+
+def read_events(body: bytes) -> EventsRequest:
+    """Raises: Refusal: as `read_recommend`."""
+    return _read(_EVENTS, body)
 
 
 def read_k(query_string: bytes) -> int | None:

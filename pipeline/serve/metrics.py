@@ -63,6 +63,8 @@ class Metrics:
             self.registry.register(histogram)
         self._shed = Counter("serve_shed", "Requests and connections refused for load.", ["reason"], **own)
         self._fallbacks = Counter("serve_fallbacks", "Answers the towers did not give.", ["fallback"], **own)
+        self._lookups = Counter("serve_history_lookups", "Stored histories asked for.", ["outcome"], **own)
+        self._told = Counter("serve_history_events", "Events told, by what became of them.", ["outcome"], **own)
         self._info = Gauge("serve_model_info", "1 for the bundle being served.", ["version", "digest"], **own)
         self._sequence = Gauge("serve_sequence", "Ledger sequence number of what is served.", **own)
         self._swaps = Counter("serve_swaps", "Bundles taken into service.", **own)
@@ -88,6 +90,19 @@ class Metrics:
 
     def fell_back(self, fallback: str) -> None:
         self._fallbacks.labels(fallback).inc()
+
+    def looked_up(self, outcome: str, seconds: float) -> None:
+        self._lookups.labels(outcome).inc()
+        self.stages.observe("history", seconds)
+
+    def told(self, outcome: str, events: int) -> None:
+        self._told.labels(outcome).inc(events)
+
+    def watch_histories(self, reachable: Callable[[], bool]) -> None:
+        """Says whether stored histories can be read, on a server that has any."""
+        Gauge(
+            "serve_history_reachable", "1 while stored histories are asked for.", registry=self.registry
+        ).set_function(reachable)
 
     def swapped(self, version: object, digest: str, sequence: int) -> None:
         self._swaps.inc()

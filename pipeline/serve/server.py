@@ -25,6 +25,7 @@ from pipeline.serve.app import App
 from pipeline.serve.champion import Champion, Watcher
 from pipeline.serve.connection import Connection
 from pipeline.serve.desk import Desk
+from pipeline.serve.histories import UserHistories
 from pipeline.serve.messages import Limits
 from pipeline.serve.metrics import Metrics
 
@@ -50,7 +51,8 @@ class Service:
             layout = Layout(settings.store.root.resolve())
             self._watcher = Watcher(self.champion, layout.pointer, layout.bundle, rehearse, settings.serve.poll_seconds)
             self._watcher.look()
-        self._app = App(self.champion, limits, metrics)
+        self._histories = UserHistories.open(settings, metrics)
+        self._app = App(self.champion, limits, metrics, self._histories)
         self._desk = Desk(self._app, limits, metrics)
         self._loop = uvloop.new_event_loop()
         self._ending = asyncio.Event()
@@ -87,12 +89,16 @@ class Service:
             lambda: Connection(self._desk), sock=self.socket, ssl=self._tls, backlog=BACKLOG
         )
         sweeping = loop.create_task(self._desk.sweep())
+        if self._histories:
+            self._histories.start()
         await self._ending.wait()
         self._app.draining = True
         await asyncio.sleep(self._settings.drain_notice_seconds)
         listener.close()
         await self._desk.drain(self._settings.drain_seconds)
         sweeping.cancel()
+        if self._histories:
+            await self._histories.close()
 
 
 def tls(serve: Serve) -> ssl.SSLContext | None:

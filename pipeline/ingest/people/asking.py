@@ -8,9 +8,9 @@ import sys
 import pyarrow as pa
 
 from pipeline.core.errors import UsageError
+from pipeline.core.pseudonyms import PATTERN, pseudonyms
 from pipeline.core.settings import Settings
 from pipeline.ingest.people.forget import require_known_keys
-from pipeline.ingest.people.pseudonyms import PATTERN, pseudonyms
 from pipeline.ingest.profiles.profile import load_profile
 from pipeline.ingest.reading.batches import cleaned
 

@@ -17,13 +17,14 @@ from typing import Any
 
 from pipeline.core.artifacts import MANIFEST, Artifact, write_beside
 from pipeline.core.errors import DataError, UnavailableError
+from pipeline.core.pseudonyms import key_id, previous_keys
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.ingest.people import removal, traces
-from pipeline.ingest.people.pseudonyms import key_id, previous_keys
 from pipeline.ingest.people.traces import Person
 from pipeline.ingest.profiles.profile import load_profile
 from pipeline.store.erasures import DONE, Erasure, Erasures
+from pipeline.store.histories import Histories
 from pipeline.store.leases import leased, nobody_holds
 from pipeline.store.lineage import DERIVED, artifacts_of, drop, made_from, stage_of
 from pipeline.store.partitions import STAGE, Partitions, Record
@@ -87,7 +88,7 @@ class Forgetting:
 
         Raises:
             BusyError: a run is at work on one of the days, or trains; what was begun stays begun.
-            UnavailableError: MLflow does not answer; everything else is removed by then.
+            UnavailableError: MLflow or Redis does not answer; everything else is removed by then.
         """
         with self._nobody_trains():
             self._mirror()
@@ -99,10 +100,22 @@ class Forgetting:
                 self._drop(affected)
             filtered = self._clean_what_is_left(person)
             swept = self._prove(person)
+        told = self._out_of_histories(erasure)
         versions = self._marked(erasure, affected)
-        counts = _counts(affected, filtered, swept, versions)
+        counts = _counts(affected, filtered, swept, versions) | told
         self.erasures.done(erasure.seq, counts)
         return _told(erasure, person, counts, self.root)
+
+    def _out_of_histories(self, erasure: Erasure) -> dict[str, int]:
+        """Returns how many events went; nothing where no histories are kept."""
+        try:
+            histories = Histories.open(self.settings)
+            return {"history_events": histories.erase(self.names)} if histories else {}
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"Erasure {erasure.seq}: everything of the person is removed from the store, but not from the "
+                f"histories; run the same command again once Redis answers. {error}"
+            ) from None
 
     def _marked(self, erasure: Erasure, affected: Affected) -> dict[str, str]:
         try:
@@ -366,6 +379,8 @@ def _told(erasure: Erasure, person: Person, counts: Mapping[str, Any], root: Pat
     )
     made = ", ".join(f"{number} {stage}" for stage, number in dropped.items()) or "nothing"
     partitions, days = _some(counts["partitions"], "artifact"), _some(counts["days"], "day")
+    if "history_events" in counts:
+        made += f"; {_some(counts['history_events'], 'event')} of their history in Redis"
     names, sessions = _some(len(person.names), "pseudonym"), _some(len(person.sessions), "session")
     return "\n".join(
         [

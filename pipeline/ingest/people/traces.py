@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.artifacts import Artifact
-from pipeline.ingest.people.pseudonyms import PATTERN
+from pipeline.core.pseudonyms import PATTERN
 from pipeline.ingest.writing import stored_rows
 
 ROWS, REFUSED = ("events.parquet", "routed.parquet"), "quarantine.parquet"

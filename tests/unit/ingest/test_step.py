@@ -12,11 +12,11 @@ import pytest
 from pipeline.core.artifacts import Artifact
 from pipeline.core.days import Days
 from pipeline.core.errors import MissingInputError, MissingSecretError
+from pipeline.core.pseudonyms import fingerprint
 from pipeline.core.run import Run
 from pipeline.core.schema import CATALOGUE, EVENT, QUARANTINE
 from pipeline.core.sections import Secrets, Simulate
 from pipeline.ingest import writing
-from pipeline.ingest.people.pseudonyms import fingerprint
 from pipeline.simulate import visits
 from pipeline.simulate.generate import simulate
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from pipeline.core.errors import DataError, UsageError
+from pipeline.core.pseudonyms import pseudonyms
 from pipeline.core.settings import Settings
 from pipeline.ingest.day import require_equation
 from pipeline.ingest.judging.rules import rules_of
-from pipeline.ingest.people.pseudonyms import pseudonyms
 from pipeline.ingest.profiles.profile import load_profile
 from pipeline.store.erasures import Erasures
 

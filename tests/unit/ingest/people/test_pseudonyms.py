@@ -5,9 +5,9 @@ import hmac
 import pyarrow as pa
 import pytest
 
-from pipeline.core.errors import SettingsError
+from pipeline.core.pseudonyms import fingerprint, key_id, pseudonyms
 from pipeline.core.sections import Secrets
-from pipeline.ingest.people.pseudonyms import fingerprint, key_id, previous_keys, pseudonymiser, pseudonyms
+from pipeline.ingest.people.pseudonyms import pseudonymiser
 
 KEY, OLD = "7a" * 32, "older-key"
 
@@ -46,8 +46,3 @@ def test_whoever_was_forgotten_under_an_older_key_keeps_that_pseudonym_so_that_t
     rotated = pseudonymiser(KEY, [OLD], [gone])
     assert one(rotated, "anna") == gone
     assert one(rotated, "bert") == one(pseudonymiser(KEY), "bert")
-
-
-def test_an_empty_previous_key_is_refused() -> None:
-    with pytest.raises(SettingsError, match="previous_pseudonym_keys is empty"):
-        previous_keys(Secrets(pseudonym_key=KEY, previous_pseudonym_keys=("",)))
