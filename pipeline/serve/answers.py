@@ -7,17 +7,29 @@ import time
 from typing import Any
 from urllib.parse import unquote
 
-from pipeline.core.errors import CorruptArtifactError
+from pipeline.core.errors import CorruptArtifactError, PipelineError
 from pipeline.model import context
+from pipeline.model.answer import Answer
+from pipeline.model.explain import MAX_ITEMS, explain
 from pipeline.model.features import Query
+from pipeline.model.filters import EVERYTHING
 from pipeline.model.goldens import RECOMMEND, SEARCH, differences
-from pipeline.model.retriever import Answer, UnknownItemError
+from pipeline.model.retriever import UnknownItemError
 from pipeline.serve import messages
 from pipeline.serve.champion import Served
 from pipeline.serve.exchange import Request
-from pipeline.serve.messages import AnswerBody, Event, ItemBody, Limits, Refusal
+from pipeline.serve.messages import (
+    AnswerBody,
+    Event,
+    Limits,
+    RecommendRequest,
+    Refusal,
+    RefusalBody,
+    SearchRequest,
+)
+from pipeline.serve.parameters import read_parameters
 
-SIMILAR = "/v1/items/{id}/similar"
+SIMILAR, BATCH = "/v1/items/{id}/similar", "/v1/batch"
 _ITEMS, _SIMILAR = "/v1/items/", "/similar"
 
 
@@ -29,37 +41,54 @@ def similar_item(path: str) -> str | None:
 
 def recommend(served: Served, limits: Limits, request: Request) -> AnswerBody:
     """Raises: Refusal."""
-    asked = messages.read_recommend(request.body)
-    return _retrieve(served, limits, asked, asked.query)
+    return retrieve(served, limits, messages.read_recommend(request.body))
 
 
 def search(served: Served, limits: Limits, request: Request) -> AnswerBody:
     """Raises: Refusal."""
-    asked = messages.read_search(request.body)
-    return _retrieve(served, limits, asked, asked.query)
+    return retrieve(served, limits, messages.read_search(request.body))
 
 
 def similar(served: Served, limits: Limits, item_id: str, query_string: bytes) -> AnswerBody:
     """Raises: Refusal."""
-    k = limits.k_of(messages.read_k(query_string))
+    asked = read_parameters(query_string)
+    k, allowed = limits.k_of(asked.k), asked.asked
     try:
-        return _body(served, served.retriever.similar(item_id, k))
+        return _body(served, served.retriever.similar(item_id, k, allowed))
     except UnknownItemError as error:
         raise Refusal(404, str(error)) from None
 
 
-def _retrieve(served: Served, limits: Limits, asked: Any, text: str | None) -> AnswerBody:
+def retrieve(served: Served, limits: Limits, asked: RecommendRequest | SearchRequest) -> AnswerBody:
+    """Raises: Refusal."""
     limits.check_history(asked.history)
+    k, allowed = limits.k_of(asked.k), asked.filter.asked if asked.filter else EVERYTHING
+    if asked.explain and k > MAX_ITEMS:
+        raise Refusal(422, f"The field k is {k}; at most {MAX_ITEMS} items are explained, ask for fewer.")
     events: list[Event] = messages.oldest_first(asked.history)
     ids, kinds, times = [e.item_id for e in events], [e.event_type for e in events], messages.times_of(events)
     now = asked.now.timestamp() if asked.now else time.time()
-    query = Query(ids, kinds, text, times, now, context.told(asked.context))
-    category = asked.filter.category if asked.filter else None
-    return _body(served, served.retriever.recommend(query, limits.k_of(asked.k), asked.exclude_seen, category))
+    query = Query(ids, kinds, asked.query, times, now, context.told(asked.context))
+    answer = served.retriever.recommend(query, k, asked.exclude_seen, allowed)
+    if asked.explain:
+        begun = time.perf_counter()
+        explain(served.retriever, query, answer, asked.exclude_seen)
+        served.retriever.spent["explain"] = time.perf_counter() - begun
+    return _body(served, answer)
 
 
 def _body(served: Served, answer: Answer) -> AnswerBody:
-    return AnswerBody([ItemBody(*item) for item in answer.items], served.version, served.digest, answer.fallback)
+    return AnswerBody(answer.items, served.version, served.digest, answer.fallback)
+
+
+def one_of_batch(served: Served, limits: Limits, body: bytes) -> AnswerBody | RefusalBody:
+    """Answers one request of a batch as if it had come alone. Raises: nothing for what is wrong with the request."""
+    try:
+        return retrieve(served, limits, messages.read_either(body))
+    except Refusal as refusal:
+        return RefusalBody(refusal.status, refusal.sentence)
+    except PipelineError as error:
+        return RefusalBody(422, str(error))
 
 
 def answer_path(served: Served, limits: Limits, target: str, request: Any) -> AnswerBody:

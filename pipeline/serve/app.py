@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from pipeline.core.errors import PipelineError
-from pipeline.serve import answers
+from pipeline.serve import answers, messages
+from pipeline.serve.batch import Batches
 from pipeline.serve.champion import Champion, Served
 from pipeline.serve.exchange import Request, Response
-from pipeline.serve.messages import AnswerBody, Limits, Refusal
+from pipeline.serve.messages import AnswerBody, Limits, RecommendRequest, Refusal, SearchRequest
 from pipeline.serve.metrics import Metrics
 
 log = logging.getLogger("serve")
@@ -40,15 +42,16 @@ class App:
         self._champion, self._limits, self._metrics = champion, limits, metrics
         self.draining = False
         routes = [
-            Route(answers.RECOMMEND, "POST", self._retrieved(answers.recommend)),
-            Route(answers.SEARCH, "POST", self._retrieved(answers.search)),
+            Route(answers.RECOMMEND, "POST", self._asked(messages.read_recommend)),
+            Route(answers.SEARCH, "POST", self._asked(messages.read_search)),
+            Route(answers.BATCH, "POST", Batches(self._served, limits, metrics).answer),
             Route("/healthz", "GET", lambda _: Response.of({"alive": True}), waits=False),
             Route("/readyz", "GET", self._ready, waits=False),
             Route("/v1/model", "GET", self._model),
             Route("/metrics", "GET", lambda _: Response(200, metrics.text(), metrics.content_type.encode())),
         ]
         self._routes = {route.name: route for route in routes}
-        self._similar = Route(answers.SIMILAR, "GET", self._retrieved(_similar))
+        self._similar = Route(answers.SIMILAR, "GET", self._similar_to)
         known = ", ".join([*self._routes, answers.SIMILAR])
         lost = Response.refusal(404, f"There is nothing here; known are {known}.")
         self._nothing = Route("unknown", "", lambda _: lost)
@@ -86,14 +89,27 @@ class App:
         log.error("%s failed: %s", route.name, told, extra={"request_id": request_id.decode()})
         return Response.refusal(500, "The server failed to answer this request; its log says where.")
 
-    def _retrieved(self, answer: Callable[[Served, Limits, Request], AnswerBody]) -> Callable[[Request], Response]:
+    def _asked(self, read: Callable[[bytes], RecommendRequest | SearchRequest]) -> Callable[[Request], Response]:
         def respond(request: Request) -> Response:
-            given = answer(self._served(), self._limits, request)
-            if given.fallback:
-                self._metrics.fell_back(given.fallback)
-            return Response.of(given)
+            begun = time.perf_counter()
+            asked = read(request.body)
+            self._metrics.stages.observe("decode", time.perf_counter() - begun)
+            served = self._served()
+            return self._given(served, answers.retrieve(served, self._limits, asked))
 
         return respond
+
+    def _similar_to(self, request: Request) -> Response:
+        item_id = answers.similar_item(request.path) or ""
+        served = self._served()
+        return self._given(served, answers.similar(served, self._limits, item_id, request.query_string))
+
+    def _given(self, served: Served, answer: AnswerBody) -> Response:
+        self._metrics.retrieved(served.retriever.spent, answer.fallback)
+        begun = time.perf_counter()
+        response = Response.of(answer)
+        self._metrics.stages.observe("encode", time.perf_counter() - begun)
+        return response
 
     def _served(self) -> Served:
         served = self._champion.current
@@ -118,10 +134,6 @@ class App:
             "index": bundle.manifest["index"],
         }
         return Response.of({**_name(served), **facts, "bytes": bundle.bytes})
-
-
-def _similar(served: Served, limits: Limits, request: Request) -> AnswerBody:
-    return answers.similar(served, limits, answers.similar_item(request.path) or "", request.query_string)
 
 
 def _name(served: Served | None) -> dict[str, Any]:
