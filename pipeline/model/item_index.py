@@ -1,9 +1,9 @@
 """The item index: the one store of item vectors, and the search for the greatest inner products among them.
 
 Below `LISTS_FROM` items every vector is looked at; from there on those in the nearest inverted lists are. Under a
-filter lists that hold nothing allowed are passed over, and so many of the others are looked at as hold as many allowed
-vectors as are looked at without: half the catalogue or a fiftieth, scattered or one department, is then found about as
-well, which looking at all lists for it would take ten times as long to do.
+filter lists that hold nothing allowed are passed over, and the smaller the share that is allowed, the more of the
+others are looked at. So half the catalogue or a fiftieth, scattered or one department, is searched about as well as all
+of it, in a small part of the time that looking at every list would take.
 
 Shapes: n items, D dim, Q queries, K answers, R rows. Row i of the index is the item with tower index i + 1.
 """
@@ -217,13 +217,13 @@ class ItemIndex:
 
     def _in_lists(self, queries_QD: np.ndarray, k: int, allowed: _Allowed | None) -> tuple[np.ndarray, np.ndarray]:
         """Looks at the nearest lists, and at all where those hold fewer than k."""
-        nprobe = self._lists.nprobe * max(1.0, k / K) ** DEEPER
+        # The best k of a share of all vectors lie as deep among them as the best k / share of all do.
+        deep = k / K if allowed is None else k / K / allowed.share
+        nprobe = math.ceil(self._lists.nprobe * max(1.0, deep) ** DEEPER)
         if allowed is not None:
             params = allowed.in_lists(nprobe)
-        elif k > K:
-            params = faiss.SearchParametersIVF(nprobe=min(self._lists.nlist, math.ceil(nprobe)))
         else:
-            params = None
+            params = faiss.SearchParametersIVF(nprobe=min(self._lists.nlist, nprobe)) if deep > 1 else None
         scores_QK, rows_QK = self._index.search(queries_QD, k, params=params)
         short_Q = rows_QK[:, -1] < 0
         if short_Q.any():
@@ -254,25 +254,22 @@ class _Allowed:
     """Rows a search is limited to, as faiss reads them."""
 
     def __init__(self, rows: np.ndarray, size: int) -> None:
-        self.rows = rows
+        self.rows, self.share = rows, len(rows) / size
         # A selector borrows its bits, so both live here.
         self._bits = _bits(rows, size)
         self.selector = faiss.IDSelectorBitmap(self._bits)
 
     def limit_lists(self, lists: Any, list_n: np.ndarray) -> None:
         """Args: list_n: the list of each row."""
-        self._rows_per_list = lists.ntotal / lists.nlist
         holding = np.flatnonzero(np.bincount(list_n[self.rows], minlength=lists.nlist))
         self._holding, self._list_bits = len(holding), _bits(holding, lists.nlist)
         self._list_selector = faiss.IDSelectorBitmap(self._list_bits)
         self._of_lists = faiss.SearchParameters(sel=self._list_selector)
 
-    def in_lists(self, nprobe: float) -> Any:
-        """Returns the search of as many allowed rows as `nprobe` lists hold rows, in the nearest that hold any."""
-        looked_at = math.ceil(nprobe * self._rows_per_list * self._holding / len(self.rows))
-        return faiss.SearchParametersIVF(
-            sel=self.selector, nprobe=min(self._holding, looked_at), quantizer_params=self._of_lists
-        )
+    def in_lists(self, nprobe: int) -> Any:
+        """Returns the search in the nearest lists that hold anything allowed."""
+        nprobe = min(self._holding, nprobe)
+        return faiss.SearchParametersIVF(sel=self.selector, nprobe=nprobe, quantizer_params=self._of_lists)
 
 
 def _check_end(path: Path) -> None:
