@@ -57,9 +57,8 @@ class Filter(msgspec.Struct, forbid_unknown_fields=True):
     def asked(self) -> filters.Filter:
         """Raises: Refusal: no price lies in the range."""
         if self.price_min is not None and self.price_max is not None and self.price_min > self.price_max:
-            raise Refusal(
-                422, f"The field filter.price_min is {self.price_min:g}, more than price_max, {self.price_max:g}."
-            )
+            bounds = f"The price_min is {self.price_min:g}, more than the price_max, {self.price_max:g}"
+            raise Refusal(422, f"{bounds}; no price is both.")
         category, brand = filters.several(self.category), filters.several(self.brand)
         return filters.Filter(category, brand, self.price_min, self.price_max, self.in_stock, tuple(self.deny))
 
