@@ -361,6 +361,7 @@ class Serve(Section):
     max_body_bytes: int = Field(262_144, ge=1024, description="Larger requests get 413.")
     max_k: int = Field(500, ge=1, description="Largest k a request may ask for.")
     max_history: int = Field(1000, ge=1, description="Longest history a request may send; the newest count.")
+    max_batch: int = Field(100, ge=1, description="Most requests in one batch.")
     max_connections: int = Field(2000, ge=1, description="Connections held at once; one more gets 503.")
     max_queue: int = Field(
         128, ge=1, description="Requests that may wait for their turn; one more gets 503 and Retry-After at once."

@@ -5,13 +5,14 @@ A *row* counts from 0 in index order; an item's tower index is its row + 1, sinc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.core.errors import CorruptArtifactError, ShapeError
+from pipeline.model.filters import Filters
 from pipeline.model.packed import read_json, write_json
 
 COLUMNS = ("item_id", "category", "brand", "title", "price", "in_stock", "events")
@@ -24,6 +25,9 @@ class Catalogue:
         columns: lists of equal length by the names in `COLUMNS`; `category` is a path with `/` between its levels,
             `events` counts the item's events in training.
         tower_index: item id -> index the towers know it by.
+        price_n: float64, NaN where there is none.
+        sold_out_n: bool, True where an item is known not to be in stock.
+        filters: from what is asked for to rows.
     """
 
     def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -39,6 +43,10 @@ class Catalogue:
         self._by_popularity_n = np.argsort(-events_n, kind="stable")
         self._place_n = np.argsort(self._by_popularity_n, kind="stable")
         self._rows_by_path = _rows_by_path(self.columns["category"])
+        self._rows_by_brand = _gathered((brand, row) for row, brand in enumerate(self.columns["brand"]) if brand)
+        self.price_n = np.array(self.columns["price"], np.float64)
+        self.sold_out_n = np.array([flag is False for flag in self.columns["in_stock"]], bool)
+        self.filters = Filters(self)
 
     @classmethod
     def load(cls, path: Path) -> Catalogue:
@@ -63,6 +71,10 @@ class Catalogue:
         """Returns int64 rows, ascending, whose category path is `category` or lies below it."""
         return self._rows_by_path.get(category.strip("/"), np.zeros(0, np.int64))
 
+    def rows_of_brand(self, brand: str) -> np.ndarray:
+        """Returns int64 rows, ascending, of just this brand."""
+        return self._rows_by_brand.get(brand, np.zeros(0, np.int64))
+
     def top_categories(self) -> list[str]:
         """Returns the first levels of the category paths, in order of the alphabet."""
         return sorted(path for path in self._rows_by_path if "/" not in path)
@@ -80,9 +92,12 @@ class Catalogue:
 
 
 def _rows_by_path(categories: Sequence[str | None]) -> dict[str, np.ndarray]:
+    levels = ((row, category.strip("/").split("/")) for row, category in enumerate(categories) if category)
+    return _gathered(("/".join(path[:depth]), row) for row, path in levels for depth in range(1, len(path) + 1))
+
+
+def _gathered(pairs: Iterable[tuple[str, int]]) -> dict[str, np.ndarray]:
     rows: dict[str, list[int]] = {}
-    for row, category in enumerate(categories):
-        levels = category.strip("/").split("/") if category else []
-        for depth in range(1, len(levels) + 1):
-            rows.setdefault("/".join(levels[:depth]), []).append(row)
-    return {path: np.asarray(found, dtype=np.int64) for path, found in rows.items()}
+    for name, row in pairs:
+        rows.setdefault(name, []).append(row)
+    return {name: np.asarray(found, dtype=np.int64) for name, found in rows.items()}

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.model.answer import Answer
 from pipeline.model.context import pairs_of, told
 from pipeline.model.features import Query
-from pipeline.model.retriever import Answer, Retriever
+from pipeline.model.filters import Filter
+from pipeline.model.retriever import Retriever
 
 RECOMMEND = "/v1/recommend"
 SEARCH = "/v1/search"
@@ -43,9 +45,8 @@ def search_request(text: str, k: int = 20) -> dict[str, Any]:
 def answer(retriever: Retriever, request: Mapping[str, Any]) -> Answer:
     """Answers a golden's request without a server; missing fields mean what they mean to the server."""
     body = request["request"]
-    category = (body.get("filter") or {}).get("category")
     exclude_seen = body.get("exclude_seen", request["path"] != SEARCH)
-    return retriever.recommend(query_of(body), body.get("k", 20), exclude_seen, category)
+    return retriever.recommend(query_of(body), body.get("k", 20), exclude_seen, Filter.of(body.get("filter")))
 
 
 def query_of(body: Mapping[str, Any]) -> Query:
@@ -71,9 +72,7 @@ def _plain(given: Answer) -> dict[str, Any]:
     return {"items": items, "fallback": given.fallback}
 
 
-def differences(
-    expected: Mapping[str, Any], found: Mapping[str, Any], tolerance: float = SCORE_TOLERANCE
-) -> list[str]:
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any], tolerance: float = SCORE_TOLERANCE) -> list[str]:
     """Holds an answer against a golden's; items whose scores tie within the tolerance may change places.
 
     Args: both `{"items": [{"item_id", "score", …}], "fallback", …}`; other fields are not looked at.

@@ -6,59 +6,37 @@ What optimize measures, gate judges and the server serves is this one class. No 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from time import perf_counter
 
 import numpy as np
 
 from pipeline.core.errors import CorruptArtifactError, DataError
+from pipeline.model.answer import EMPTY_HISTORY, NO_WORDS, UNKNOWN_ITEMS, Answer, Scored
 from pipeline.model.bundle import ITEMS, LEXICAL, REPEATS, TOWERS, Bundle, open_bundle
 from pipeline.model.catalogue import Catalogue
 from pipeline.model.config import TowerConfig
 from pipeline.model.features import Query, encode_queries
+from pipeline.model.filters import EVERYTHING, Filter
 from pipeline.model.lexical import CANDIDATES, Lexical, greatest
 from pipeline.model.lite_tower import MAX_BATCH
 from pipeline.model.repeats import Repeats
 from pipeline.model.served import QueryTower, load_stores
-
-EMPTY_HISTORY = "empty_history"
-UNKNOWN_ITEMS = "unknown_items"
 
 
 class UnknownItemError(DataError):
     """The bundle does not hold the item asked for."""
 
 
-class Scored(NamedTuple):
-    """One answered item.
-
-    Attributes:
-        score: dot product of unit vectors, in [-1, 1], and what `repeats` adds where the item was met, or `lexical`
-            where its title holds what was typed; in a fallback the item's share of training events.
-    """
-
-    item_id: str
-    score: float
-    title: str | None
-    category: str | None
-    brand: str | None
-    price: float | None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Items best first; `fallback` names why popularity answered, `empty_history` or `unknown_items`, else None."""
-
-    items: tuple[Scored, ...]
-    fallback: str | None
-
-
 class Retriever:
-    """One bundle, ready to answer. Not for two threads at once: have one a worker."""
+    """One bundle, ready to answer. Not for two threads at once: have one a worker.
+
+    Attributes: spent: seconds that the parts of the last answer took: `features`, `tower`, `index`, `rank`.
+    """
 
     def __init__(self, folder: Path, bundle: Bundle | None = None) -> None:
         self.bundle = bundle
+        self.spent: dict[str, float] = {}
         self.config = TowerConfig.load(folder / TOWERS)
         self.catalogue = Catalogue.load(folder / ITEMS)
         self.index, words = load_stores(folder)
@@ -82,28 +60,41 @@ class Retriever:
         """
         return cls(folder, open_bundle(folder, digest))
 
-    def recommend(self, query: Query, k: int, exclude_seen: bool = True, category: str | None = None) -> Answer:
+    def recommend(self, query: Query, k: int, exclude_seen: bool = True, allowed: Filter = EVERYTHING) -> Answer:
         """Answers one request.
 
         Args:
             query: history oldest first, and a search text or None; items the bundle does not know are ignored.
-            k: how many items; fewer only where filters leave fewer.
+            k: how many items; fewer only where fewer are allowed.
             exclude_seen: leave out every known item of the history.
-            category: a category path; only items at it or below it are answered.
+            allowed: what an item must be to be answered, by popularity too.
         """
-        only = None if category is None else self.catalogue.rows_under(category)
-        seen = self.catalogue.rows_of(query.item_ids) if exclude_seen else set()
+        begun = perf_counter()
+        only = self.catalogue.filters.rows(allowed)
+        without = self.catalogue.rows_of(query.item_ids) if exclude_seen else set()
+        if allowed.deny:
+            without |= self.catalogue.rows_of(allowed.deny)
         features = encode_queries(self.config, self.catalogue.tower_index, [query])
         fallback = _fallback(query, features, 0)
+        encoded = perf_counter()
         if fallback:
-            return Answer(self._scored(self.catalogue.popular(k, seen, only)), fallback)
+            items = self._scored(self.catalogue.popular(k, without, only))
+            self.spent = {"features": encoded - begun, "rank": perf_counter() - encoded}
+            return Answer(items, fallback)
         vector_1D = self.tower(features)
+        told = perf_counter()
         # Asking for as many more as may be dropped keeps k answers and is cheaper than a selector over the index.
-        scores_1K, rows_1K = self.index.search(vector_1D, self._depth(query, k, seen, exclude_seen), only)
+        scores_1K, rows_1K = self.index.search(vector_1D, self._depth(query, k, without, exclude_seen), only)
+        found = perf_counter()
         added = self._added(query, exclude_seen, only, rows_1K[0])
-        return Answer(self._scored(self._best(vector_1D[0], (scores_1K[0], rows_1K[0]), k, seen, added)), None)
+        items = self._scored(self._best(vector_1D[0], (scores_1K[0], rows_1K[0]), k, without, added))
+        ended = perf_counter()
+        self.spent = {
+            "features": encoded - begun, "tower": told - encoded, "index": found - told, "rank": ended - found
+        }  # fmt: skip
+        return Answer(items, None)
 
-    def similar(self, item_id: str, k: int) -> Answer:
+    def similar(self, item_id: str, k: int, allowed: Filter = EVERYTHING) -> Answer:
         """Answers the items whose vectors lie nearest to an item's, itself left out.
 
         Raises: UnknownItemError: the bundle does not hold that item.
@@ -113,9 +104,15 @@ class Retriever:
             raise UnknownItemError(
                 f"The item {item_id!r} is not among the {len(self.catalogue):,} items of this bundle."
             )
+        begun = perf_counter()
+        only, without = self.catalogue.filters.rows(allowed), {index - 1} | self.catalogue.rows_of(allowed.deny)
         vector_1D = self.index.vectors(np.array([index - 1]))
-        scores_1K, rows_1K = self.index.search(vector_1D, k + 1)
-        return Answer(self._scored(self._best(vector_1D[0], (scores_1K[0], rows_1K[0]), k, {index - 1}, {})), None)
+        read = perf_counter()
+        scores_1K, rows_1K = self.index.search(vector_1D, k + len(without), only)
+        found = perf_counter()
+        items = self._scored(self._best(vector_1D[0], (scores_1K[0], rows_1K[0]), k, without, {}))
+        self.spent = {"features": read - begun, "index": found - read, "rank": perf_counter() - found}
+        return Answer(items, None)
 
     def rank(self, queries: Sequence[Query], k: int, exclude_seen: bool = True) -> list[list[str]]:
         """Answers many queries as `recommend` would, in batches.
@@ -147,6 +144,18 @@ class Retriever:
             return max(k, CANDIDATES) + len(without)
         return k + len(without) + (0 if exclude_seen else len(self.catalogue.rows_of(query.item_ids)))
 
+    def added(self, query: Query, exclude_seen: bool) -> dict[int, float]:
+        """Returns what is added to the scores of rows for words or for having been met, beside likeness."""
+        rows, added = self._all_added(query, exclude_seen)
+        return dict(zip(rows.tolist(), added.tolist(), strict=True))
+
+    def _all_added(self, query: Query, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray]:
+        if query.text:
+            return self.lexical.added(query.text)
+        if exclude_seen:
+            return np.zeros(0, np.int64), np.zeros(0)
+        return self.repeats.added(query, self.catalogue.tower_index)
+
     def _added(
         self, query: Query, exclude_seen: bool, only: np.ndarray | None, found_K: np.ndarray
     ) -> dict[int, float]:
@@ -154,12 +163,9 @@ class Retriever:
 
         Args: found_K: rows the index found; those that match best by words come on top.
         """
-        if query.text:
-            rows, added = self.lexical.added(query.text)
-        elif exclude_seen:
+        rows, added = self._all_added(query, exclude_seen)
+        if not len(rows):
             return {}
-        else:
-            rows, added = self.repeats.added(query, self.catalogue.tower_index)
         if only is not None:
             allowed = np.isin(rows, only)
             rows, added = rows[allowed], added[allowed]
@@ -186,16 +192,18 @@ class Retriever:
             kept.sort(key=lambda pair: -pair[0])
         return [score for score, _ in kept[:k]], [row for _, row in kept[:k]]
 
-    def _scored(self, found: tuple[Sequence[float], Sequence[int]]) -> tuple[Scored, ...]:
+    def _scored(self, found: tuple[Sequence[float], Sequence[int]]) -> list[Scored]:
         shown = [self.catalogue.columns[name] for name in ("item_id", "title", "category", "brand", "price")]
         ids, titles, categories, brands, prices = shown
-        return tuple(
+        return [
             Scored(ids[row], score, titles[row], categories[row], brands[row], prices[row])
             for score, row in zip(*found, strict=True)
-        )
+        ]
 
 
 def _fallback(query: Query, features: dict[str, np.ndarray], at: int) -> str | None:
     if features["history_items"][at].any() or features["query_text"][at].any():
         return None
-    return UNKNOWN_ITEMS if len(query.item_ids) else EMPTY_HISTORY
+    if len(query.item_ids):
+        return UNKNOWN_ITEMS
+    return NO_WORDS if query.text else EMPTY_HISTORY

@@ -34,12 +34,14 @@ class BundleModel(PythonModel):
 
     def _answer(self, row: dict[str, Any]) -> dict[str, Any]:
         from pipeline.model.features import Query
+        from pipeline.model.filters import Filter
 
         ids, kinds, times = (_listed(row.get(f"history_{name}")) for name in ("item_ids", "event_types", "times"))
         now, context = _given(row.get("now")) or time.time(), _given(row.get("context"))
         query = Query(ids, kinds, _given(row.get("query")), times, now, context)
         k, exclude_seen = _given(row.get("k")) or DEFAULT_K, _given(row.get("exclude_seen"))
-        answer = self._retriever.recommend(query, int(k), exclude_seen is not False, _given(row.get("category")))
+        allowed = Filter.of({"category": _given(row.get("category"))})
+        answer = self._retriever.recommend(query, int(k), exclude_seen is not False, allowed)
         return {
             "item_ids": [item.item_id for item in answer.items],
             "scores": [float(item.score) for item in answer.items],

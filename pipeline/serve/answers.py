@@ -9,15 +9,26 @@ from urllib.parse import unquote
 
 from pipeline.core.errors import CorruptArtifactError
 from pipeline.model import context
+from pipeline.model.answer import Answer
+from pipeline.model.explain import MAX_ITEMS, explain
 from pipeline.model.features import Query
+from pipeline.model.filters import EVERYTHING
 from pipeline.model.goldens import RECOMMEND, SEARCH, differences
-from pipeline.model.retriever import Answer, UnknownItemError
+from pipeline.model.retriever import UnknownItemError
 from pipeline.serve import messages
 from pipeline.serve.champion import Served
 from pipeline.serve.exchange import Request
-from pipeline.serve.messages import AnswerBody, Event, ItemBody, Limits, RecommendRequest, Refusal, SearchRequest
+from pipeline.serve.messages import (
+    AnswerBody,
+    Event,
+    Limits,
+    RecommendRequest,
+    Refusal,
+    SearchRequest,
+)
+from pipeline.serve.parameters import read_parameters
 
-SIMILAR = "/v1/items/{id}/similar"
+SIMILAR, BATCH = "/v1/items/{id}/similar", "/v1/batch"
 _ITEMS, _SIMILAR = "/v1/items/", "/similar"
 
 
@@ -39,9 +50,10 @@ def search(served: Served, limits: Limits, request: Request) -> AnswerBody:
 
 def similar(served: Served, limits: Limits, item_id: str, query_string: bytes) -> AnswerBody:
     """Raises: Refusal."""
-    k = limits.k_of(messages.read_k(query_string))
+    asked = read_parameters(query_string)
+    k, allowed = limits.k_of(asked.k), asked.asked
     try:
-        return _body(served, served.retriever.similar(item_id, k))
+        return _body(served, served.retriever.similar(item_id, k, allowed))
     except UnknownItemError as error:
         raise Refusal(404, str(error)) from None
 
@@ -49,16 +61,23 @@ def similar(served: Served, limits: Limits, item_id: str, query_string: bytes) -
 def retrieve(served: Served, limits: Limits, asked: RecommendRequest | SearchRequest) -> AnswerBody:
     """Answers by the history in the request itself. Raises: Refusal."""
     limits.check_history(asked.history)
+    k, allowed = limits.k_of(asked.k), asked.filter.asked if asked.filter else EVERYTHING
+    if asked.explain and k > MAX_ITEMS:
+        raise Refusal(422, f"The field k is {k}; at most {MAX_ITEMS} items are explained, ask for fewer.")
     events: list[Event] = messages.oldest_first(asked.history)
     ids, kinds, times = [e.item_id for e in events], [e.event_type for e in events], messages.times_of(events)
     now = asked.now.timestamp() if asked.now else time.time()
     query = Query(ids, kinds, asked.query, times, now, context.told(asked.context))
-    category = asked.filter.category if asked.filter else None
-    return _body(served, served.retriever.recommend(query, limits.k_of(asked.k), asked.exclude_seen, category))
+    answer = served.retriever.recommend(query, k, asked.exclude_seen, allowed)
+    if asked.explain:
+        begun = time.perf_counter()
+        explain(served.retriever, query, answer, asked.exclude_seen)
+        served.retriever.spent["explain"] = time.perf_counter() - begun
+    return _body(served, answer)
 
 
 def _body(served: Served, answer: Answer) -> AnswerBody:
-    return AnswerBody([ItemBody(*item) for item in answer.items], served.version, served.digest, answer.fallback)
+    return AnswerBody(answer.items, served.version, served.digest, answer.fallback)
 
 
 def answer_path(served: Served, limits: Limits, target: str, request: Any) -> AnswerBody:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from pipeline.core.errors import PipelineError
 from pipeline.serve import answers, messages
+from pipeline.serve.batch import Batches
 from pipeline.serve.champion import Champion, Served
 from pipeline.serve.exchange import Request, Response
-from pipeline.serve.histories import UserHistories, names_user
-from pipeline.serve.messages import AnswerBody, Limits, RecommendRequest, Refusal, SearchRequest
+from pipeline.serve.histories import Asked, UserHistories, names_user
+from pipeline.serve.messages import AnswerBody, HistorySource, Limits, Refusal
 from pipeline.serve.metrics import Metrics
 
 log = logging.getLogger("serve")
@@ -45,6 +47,7 @@ class App:
         routes = [
             Route(answers.RECOMMEND, "POST", self._asked(messages.read_recommend)),
             Route(answers.SEARCH, "POST", self._asked(messages.read_search)),
+            Route(answers.BATCH, "POST", Batches(self._served, self.completed, limits, metrics).answer),
             Route("/v1/events", "POST", self._told),
             Route("/healthz", "GET", lambda _: Response.of({"alive": True}), waits=False),
             Route("/readyz", "GET", self._ready, waits=False),
@@ -52,7 +55,7 @@ class App:
             Route("/metrics", "GET", lambda _: Response(200, metrics.text(), metrics.content_type.encode())),
         ]
         self._routes = {route.name: route for route in routes}
-        self._similar = Route(answers.SIMILAR, "GET", self._retrieved(_similar))
+        self._similar = Route(answers.SIMILAR, "GET", self._similar_to)
         known = ", ".join([*self._routes, answers.SIMILAR])
         lost = Response.refusal(404, f"There is nothing here; known are {known}.")
         self._nothing = Route("unknown", "", lambda _: lost)
@@ -90,39 +93,48 @@ class App:
         log.error("%s failed: %s", route.name, told, extra={"request_id": request_id.decode()})
         return Response.refusal(500, "The server failed to answer this request; its log says where.")
 
-    def _retrieved(self, answer: Callable[[Served, Limits, Request], AnswerBody]) -> Callable[[Request], Response]:
-        def respond(request: Request) -> Response:
-            return self._given(answer(self._served(), self._limits, request))
-
-        return respond
-
-    def _asked(self, read: Callable[[bytes], RecommendRequest | SearchRequest]) -> Callable[[Request], Answered]:
+    def _asked(self, read: Callable[[bytes], Asked]) -> Callable[[Request], Answered]:
         def respond(request: Request) -> Answered:
+            begun = time.perf_counter()
             asked = read(request.body)
+            self._metrics.stages.observe("decode", time.perf_counter() - begun)
             if names_user(asked):
                 return self._personal(asked)
-            return self._given(answers.retrieve(self._served(), self._limits, asked))
+            served = self._served()
+            return self._given(served, answers.retrieve(served, self._limits, asked))
 
         return respond
 
-    async def _personal(self, asked: RecommendRequest | SearchRequest) -> Response:
+    async def _personal(self, asked: Asked) -> Response:
         """Answers by what is stored of the user as well; the bundle is the one served once that is known."""
+        asked, source = await self.completed(asked)
+        served = self._served()
+        answer = answers.retrieve(served, self._limits, asked)
+        answer.history_source = source
+        return self._given(served, answer)
+
+    async def completed(self, asked: Asked) -> tuple[Asked, HistorySource]:
+        """Raises: Refusal: no histories are kept, or as `UserHistories.completed`."""
         if self._histories is None:
             raise Refusal(422, "This server keeps no histories; send history, not user_id or pseudonym.")
-        asked, source = await self._histories.completed(asked, self._limits)
-        answer = answers.retrieve(self._served(), self._limits, asked)
-        answer.history_source = source
-        return self._given(answer)
+        return await self._histories.completed(asked, self._limits)
 
     def _told(self, request: Request) -> Answered:
         if self._histories is None:
             raise Refusal(404, "This server keeps no histories; set history.redis_url, or send history when you ask.")
         return self._histories.told(messages.read_events(request.body))
 
-    def _given(self, answer: AnswerBody) -> Response:
-        if answer.fallback:
-            self._metrics.fell_back(answer.fallback)
-        return Response.of(answer)
+    def _similar_to(self, request: Request) -> Response:
+        item_id = answers.similar_item(request.path) or ""
+        served = self._served()
+        return self._given(served, answers.similar(served, self._limits, item_id, request.query_string))
+
+    def _given(self, served: Served, answer: AnswerBody) -> Response:
+        self._metrics.retrieved(served.retriever.spent, answer.fallback)
+        begun = time.perf_counter()
+        response = Response.of(answer)
+        self._metrics.stages.observe("encode", time.perf_counter() - begun)
+        return response
 
     def _served(self) -> Served:
         served = self._champion.current
@@ -147,10 +159,6 @@ class App:
             "index": bundle.manifest["index"],
         }
         return Response.of({**_name(served), **facts, "bytes": bundle.bytes})
-
-
-def _similar(served: Served, limits: Limits, request: Request) -> AnswerBody:
-    return answers.similar(served, limits, answers.similar_item(request.path) or "", request.query_string)
 
 
 def _name(served: Served | None) -> dict[str, Any]:

@@ -11,9 +11,13 @@ import msgspec
 from pipeline.core.pseudonyms import PATTERN
 from pipeline.core.schema import EVENT_TYPES, MOST_CONTEXT
 from pipeline.core.sections import Serve, Shop
+from pipeline.model import filters
+from pipeline.model.answer import Scored
 
 MAX_TEXT = 1000
 MOST_EVENTS = 1000
+MAX_NAMED, MAX_DENIED = 100, 1000
+"""Categories or brands in a filter, and items it leaves out."""
 IN_SEQUENCES = frozenset({"view", "cart", "remove", "purchase"})
 """What training sequences hold; anything else a shop sends is read and left out."""
 
@@ -38,10 +42,28 @@ class Event(msgspec.Struct, forbid_unknown_fields=True):
     event_time: Moment | None = None
 
 
-class Filter(msgspec.Struct, forbid_unknown_fields=True):
-    """Which items may be answered; a category holds everything below it."""
+Several = Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MAX_NAMED)]
+Price = Annotated[float, msgspec.Meta(ge=0)]
 
-    category: Text | None = None
+
+class Filter(msgspec.Struct, forbid_unknown_fields=True):
+    """Which items may be answered; all that is given must hold, and a category holds everything below it."""
+
+    category: Text | Several | None = None
+    brand: Text | Several | None = None
+    price_min: Price | None = None
+    price_max: Price | None = None
+    in_stock: bool = False
+    deny: Annotated[list[Text], msgspec.Meta(max_length=MAX_DENIED)] = []
+
+    @property
+    def asked(self) -> filters.Filter:
+        """Raises: Refusal: no price lies in the range."""
+        if self.price_min is not None and self.price_max is not None and self.price_min > self.price_max:
+            bounds = f"The price_min is {self.price_min:g}, more than the price_max, {self.price_max:g}"
+            raise Refusal(422, f"{bounds}; no price is both.")
+        category, brand = filters.several(self.category), filters.several(self.brand)
+        return filters.Filter(category, brand, self.price_min, self.price_max, self.in_stock, tuple(self.deny))
 
 
 Context = Annotated[dict[Text, Text], msgspec.Meta(max_length=MOST_CONTEXT)]
@@ -60,6 +82,7 @@ class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True):
     context: Context = {}
     user_id: Text | None = None
     pseudonym: Pseudonym | None = None
+    explain: bool = False
 
 
 class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,27 +97,17 @@ class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
     context: Context = {}
     user_id: Text | None = None
     pseudonym: Pseudonym | None = None
+    explain: bool = False
 
 
 HistorySource = Literal["request", "stored", "both", "none", "unavailable"]
 """Where the history came from, when a user is named; `unavailable`: what is stored could not be read in time."""
 
 
-class ItemBody(msgspec.Struct):
-    """One answered item, in the order of `retriever.Scored`."""
-
-    item_id: str
-    score: float
-    title: str | None
-    category: str | None
-    brand: str | None
-    price: float | None
-
-
 class AnswerBody(msgspec.Struct):
     """Body of every answer; items, version and digest are of one bundle."""
 
-    items: list[ItemBody]
+    items: list[Scored]
     model_version: Any
     bundle_digest: str
     fallback: str | None
@@ -122,12 +135,34 @@ class EventsBody(msgspec.Struct):
     left_out: int
 
 
+class RefusalBody(msgspec.Struct):
+    """In the place of an answer: the HTTP status it would have had alone, and one sentence."""
+
+    status: int
+    error: str
+
+
+class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/batch`: each is a body of `/v1/search` if it holds a query, else of `/v1/recommend`."""
+
+    requests: list[msgspec.Raw]
+
+
+class BatchBody(msgspec.Struct):
+    """Answers in the order of the requests, all of one bundle."""
+
+    answers: list[AnswerBody | RefusalBody]
+    model_version: Any
+    bundle_digest: str
+
+
 class Limits(msgspec.Struct, frozen=True):
     """What a request may ask for, and the server take on, at most."""
 
     default_k: int
     max_k: int
     max_history: int
+    max_batch: int
     max_body_bytes: int
     max_connections: int
     max_queue: int
@@ -141,6 +176,7 @@ class Limits(msgspec.Struct, frozen=True):
             default_k=min(shop.k, serve.max_k),
             max_k=serve.max_k,
             max_history=serve.max_history,
+            max_batch=serve.max_batch,
             max_body_bytes=serve.max_body_bytes,
             max_connections=serve.max_connections,
             max_queue=serve.max_queue,
@@ -163,9 +199,16 @@ class Limits(msgspec.Struct, frozen=True):
             )
 
 
+class Typed(msgspec.Struct):
+    """What tells a search from a recommendation."""
+
+    query: Any = None
+
+
 _RECOMMEND = msgspec.json.Decoder(RecommendRequest)
 _SEARCH = msgspec.json.Decoder(SearchRequest)
 _EVENTS = msgspec.json.Decoder(EventsRequest)
+_BATCH, _TYPED = msgspec.json.Decoder(BatchRequest), msgspec.json.Decoder(Typed)
 encode = msgspec.json.Encoder().encode
 _PLACE = re.compile(r" - at `(?:\$\.?)?([^`]*)`$")
 _FIELD = re.compile(r"(?:missing required|unknown) field `([^`]*)`")
@@ -186,19 +229,14 @@ def read_events(body: bytes) -> EventsRequest:
     return _read(_EVENTS, body)
 
 
-def read_k(query_string: bytes) -> int | None:
-    """Returns the k of `?k=20`, or None where it is not stated.
+def read_batch(body: bytes) -> list[msgspec.Raw]:
+    """Returns the requests of a batch, not yet read. Raises: Refusal: as `read_recommend`."""
+    return _read(_BATCH, body).requests
 
-    Raises: Refusal: another parameter, or not a positive whole number.
-    """
-    if not query_string:
-        return None
-    name, _, value = query_string.decode("latin-1").partition("=")
-    if name != "k":
-        raise Refusal(422, "This route takes the one parameter k, such as ?k=20.")
-    if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value)):
-        raise Refusal(422, "The parameter k is not a whole number of at least 1.")
-    return int(value)
+
+def read_either(body: bytes) -> RecommendRequest | SearchRequest:
+    """Reads one request of a batch. Raises: Refusal: as `read_recommend`."""
+    return _read(_RECOMMEND if _read(_TYPED, body).query is None else _SEARCH, body)
 
 
 def oldest_first(history: list[Event]) -> list[Event]:
@@ -236,12 +274,13 @@ def _read(decoder: msgspec.json.Decoder, body: bytes) -> Any:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise Refusal(422, _sentence(str(error))) from None
+        raise Refusal(422, sentence_of(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(422, f"The body is not a JSON object in UTF-8: {str(error).rstrip('.')}.") from None
 
 
-def _sentence(message: str) -> str:
+def sentence_of(message: str) -> str:
+    """Returns what a codec found wrong as one sentence that names the field."""
     place = _PLACE.search(message)
     path = place.group(1) if place else ""
     what = _PLACE.sub("", message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -16,7 +16,7 @@ SECONDS = (
     0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05,
     0.1, 0.25, 0.5, 1.0, 2.5,
 )  # fmt: skip
-STAGES = ("queue", "decode", "history", "features", "tower", "index", "encode")
+STAGES = ("queue", "decode", "history", "features", "tower", "index", "rank", "explain", "encode")
 
 
 class Histogram:
@@ -88,8 +88,12 @@ class Metrics:
     def shed(self, reason: str) -> None:
         self._shed.labels(reason).inc()
 
-    def fell_back(self, fallback: str) -> None:
-        self._fallbacks.labels(fallback).inc()
+    def retrieved(self, spent: Mapping[str, float], fallback: str | None) -> None:
+        """Counts an answer. Args: spent: seconds by stage."""
+        for stage, seconds in spent.items():
+            self.stages.observe(stage, seconds)
+        if fallback:
+            self._fallbacks.labels(fallback).inc()
 
     def looked_up(self, outcome: str, seconds: float) -> None:
         self._lookups.labels(outcome).inc()

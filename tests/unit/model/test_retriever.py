@@ -14,6 +14,7 @@ import pytest
 from pipeline.core.artifacts import PACKAGE, seal
 from pipeline.core.errors import CorruptArtifactError, DataError
 from pipeline.model.features import Query, encode_queries
+from pipeline.model.filters import Filter
 from pipeline.model.goldens import check_goldens, differences
 from pipeline.model.packed import read_json, write_json
 from pipeline.model.repeats import NUMBERS, Repeats
@@ -63,8 +64,8 @@ def test_what_is_met_again_is_added_to_items_of_the_history_alone(tmp_path: Path
     assert _ids(retriever.recommend(query, 5, exclude_seen=False)) == [item_id(3), *plain[:4]]
     assert retriever.rank([query, HISTORY], 5, exclude_seen=False)[0] == [item_id(3), *plain[:4]]
     only = CATEGORIES[9 % 4]
-    assert _ids(retriever.recommend(query, 50, exclude_seen=False, category=only))[-1] == item_id(9)
-    assert item_id(3) not in _ids(retriever.recommend(query, 50, exclude_seen=False, category=only))
+    assert _ids(retriever.recommend(query, 50, exclude_seen=False, allowed=Filter((only,))))[-1] == item_id(9)
+    assert item_id(3) not in _ids(retriever.recommend(query, 50, exclude_seen=False, allowed=Filter((only,))))
     asked = Query(query.item_ids, query.event_types, "thing of shelf 3")
     everything = _ids(retriever.recommend(asked, 50, exclude_seen=False))
     assert [found for found in everything if found not in query.item_ids] == _ids(retriever.recommend(asked, 50))
@@ -79,18 +80,21 @@ def test_a_title_typed_as_it_stands_is_found_first_whatever_vectors_say(tmp_path
     known = Query([item_id(77), item_id(8)], ["view"] * 2, titles[1])
     assert _ids(retriever.recommend(known, 5, exclude_seen=False))[0] == item_id(77)
     assert item_id(77) not in _ids(retriever.recommend(known, 5))
-    found = _ids(retriever.recommend(texts[1], 5, category=CATEGORIES[2]))
+    found = _ids(retriever.recommend(texts[1], 5, allowed=Filter((CATEGORIES[2],))))
     assert item_id(77) not in found and len(found) == 5
 
 
 def test_a_category_filter_answers_only_that_branch_in_the_same_order(retriever: Retriever) -> None:
     branch = {item_id(n) for n in range(1, 51) if CATEGORIES[n % 4].startswith("home/")}
     everything = _ids(retriever.recommend(HISTORY, 50))
-    assert _ids(retriever.recommend(HISTORY, 10, category="home")) == [i for i in everything if i in branch][:10]
-    assert {item.category for item in retriever.recommend(HISTORY, 50, category="fashion/bags").items} == {
+    home = Filter(("home",))
+    assert (
+        _ids(retriever.recommend(HISTORY, 10, allowed=home)) == [found for found in everything if found in branch][:10]
+    )
+    assert {item.category for item in retriever.recommend(HISTORY, 50, allowed=Filter(("fashion/bags",))).items} == {
         "fashion/bags"
     }
-    assert _ids(retriever.recommend(HISTORY, 10, category="no such")) == []
+    assert _ids(retriever.recommend(HISTORY, 10, allowed=Filter(("no such",)))) == []
 
 
 def test_unknown_items_among_known_ones_change_nothing(retriever: Retriever) -> None:
@@ -103,7 +107,8 @@ def test_unknown_items_among_known_ones_change_nothing(retriever: Retriever) -> 
     [
         (Query([], []), "empty_history"),
         (Query(["gone", "too"], ["view", "view"]), "unknown_items"),
-        (Query([], [], "  !? "), "empty_history"),
+        (Query([], [], "  !? "), "no_words"),
+        (Query(["gone"], ["view"], "  !? "), "unknown_items"),
     ],
 )
 def test_popularity_answers_where_nothing_is_known_and_says_why(
@@ -117,7 +122,8 @@ def test_popularity_answers_where_nothing_is_known_and_says_why(
 
 def test_filters_hold_in_the_fallback_too(retriever: Retriever) -> None:
     # home/kitchen are the multiples of four.
-    assert _ids(retriever.recommend(Query([], []), 3, category="home/kitchen")) == [item_id(n) for n in (4, 8, 12)]
+    kitchen = Filter(("home/kitchen",))
+    assert _ids(retriever.recommend(Query([], []), 3, allowed=kitchen)) == [item_id(n) for n in (4, 8, 12)]
 
 
 def test_a_text_alone_is_a_query_not_a_fallback(retriever: Retriever) -> None:
