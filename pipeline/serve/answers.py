@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from pipeline.core.errors import CorruptArtifactError
@@ -13,12 +13,25 @@ from pipeline.model.features import Query
 from pipeline.model.goldens import RECOMMEND, SEARCH, differences
 from pipeline.model.retriever import Answer, UnknownItemError
 from pipeline.serve import messages
-from pipeline.serve.champion import Served
+from pipeline.serve.champion import Served, WrongAnswerError
 from pipeline.serve.exchange import Request
 from pipeline.serve.messages import AnswerBody, Event, ItemBody, Limits, RecommendRequest, Refusal, SearchRequest
 
 SIMILAR = "/v1/items/{id}/similar"
 _ITEMS, _SIMILAR = "/v1/items/", "/similar"
+
+
+class Given(NamedTuple):
+    """An answer, and what was asked for.
+
+    Attributes:
+        k: how many items.
+        history: how many events it is answered by; None where none are asked for.
+    """
+
+    body: AnswerBody
+    k: int
+    history: int | None
 
 
 def similar_item(path: str) -> str | None:
@@ -27,26 +40,26 @@ def similar_item(path: str) -> str | None:
     return inside if inside and path == f"{_ITEMS}{inside}{_SIMILAR}" else None
 
 
-def recommend(served: Served, limits: Limits, request: Request) -> AnswerBody:
+def recommend(served: Served, limits: Limits, request: Request) -> Given:
     """Raises: Refusal."""
     return retrieve(served, limits, messages.read_recommend(request.body))
 
 
-def search(served: Served, limits: Limits, request: Request) -> AnswerBody:
+def search(served: Served, limits: Limits, request: Request) -> Given:
     """Raises: Refusal."""
     return retrieve(served, limits, messages.read_search(request.body))
 
 
-def similar(served: Served, limits: Limits, item_id: str, query_string: bytes) -> AnswerBody:
+def similar(served: Served, limits: Limits, item_id: str, query_string: bytes) -> Given:
     """Raises: Refusal."""
     k = limits.k_of(messages.read_k(query_string))
     try:
-        return _body(served, served.retriever.similar(item_id, k))
+        return Given(_body(served, served.retriever.similar(item_id, k)), k, None)
     except UnknownItemError as error:
         raise Refusal(404, str(error)) from None
 
 
-def retrieve(served: Served, limits: Limits, asked: RecommendRequest | SearchRequest) -> AnswerBody:
+def retrieve(served: Served, limits: Limits, asked: RecommendRequest | SearchRequest) -> Given:
     """Answers by the history in the request itself. Raises: Refusal."""
     limits.check_history(asked.history)
     events: list[Event] = messages.oldest_first(asked.history)
@@ -54,14 +67,15 @@ def retrieve(served: Served, limits: Limits, asked: RecommendRequest | SearchReq
     now = asked.now.timestamp() if asked.now else time.time()
     query = Query(ids, kinds, asked.query, times, now, context.told(asked.context))
     category = asked.filter.category if asked.filter else None
-    return _body(served, served.retriever.recommend(query, limits.k_of(asked.k), asked.exclude_seen, category))
+    k = limits.k_of(asked.k)
+    return Given(_body(served, served.retriever.recommend(query, k, asked.exclude_seen, category)), k, len(ids))
 
 
 def _body(served: Served, answer: Answer) -> AnswerBody:
     return AnswerBody([ItemBody(*item) for item in answer.items], served.version, served.digest, answer.fallback)
 
 
-def answer_path(served: Served, limits: Limits, target: str, request: Any) -> AnswerBody:
+def answer_path(served: Served, limits: Limits, target: str, request: Any) -> Given:
     """Answers a request as it is kept in a bundle: its path and its body as a JSON value.
 
     Raises: Refusal: the path or the body is not one the server knows.
@@ -84,10 +98,11 @@ def rehearsal(limits: Limits) -> Any:
     def rehearse(served: Served) -> None:
         try:
             for number, golden in enumerate(served.bundle.goldens, start=1):
-                found = json.loads(messages.encode(answer_path(served, limits, golden["path"], golden["request"])))
+                given = answer_path(served, limits, golden["path"], golden["request"])
+                found = json.loads(messages.encode(given.body))
                 wrong = differences(golden["answer"], found)
                 if wrong:
-                    raise CorruptArtifactError(
+                    raise WrongAnswerError(
                         f"Bundle {served.digest[:12]} answers its golden request {number} wrongly: {wrong[0]}."
                     )
             for warmup in served.bundle.warmups:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from pipeline.core.errors import PipelineError
 from pipeline.serve import answers, messages
+from pipeline.serve.answers import Given
 from pipeline.serve.champion import Champion, Served
 from pipeline.serve.exchange import Request, Response
 from pipeline.serve.histories import UserHistories, names_user
-from pipeline.serve.messages import AnswerBody, Limits, RecommendRequest, Refusal, SearchRequest
+from pipeline.serve.messages import Limits, RecommendRequest, Refusal, SearchRequest
 from pipeline.serve.metrics import Metrics
 
 log = logging.getLogger("serve")
@@ -43,19 +44,21 @@ class App:
         self._champion, self._limits, self._metrics, self._histories = champion, limits, metrics, histories
         self.draining = False
         routes = [
-            Route(answers.RECOMMEND, "POST", self._asked(messages.read_recommend)),
-            Route(answers.SEARCH, "POST", self._asked(messages.read_search)),
+            Route(answers.RECOMMEND, "POST", self._asked(answers.RECOMMEND, messages.read_recommend)),
+            Route(answers.SEARCH, "POST", self._asked(answers.SEARCH, messages.read_search)),
             Route("/v1/events", "POST", self._told),
             Route("/healthz", "GET", lambda _: Response.of({"alive": True}), waits=False),
             Route("/readyz", "GET", self._ready, waits=False),
             Route("/v1/model", "GET", self._model),
-            Route("/metrics", "GET", lambda _: Response(200, metrics.text(), metrics.content_type.encode())),
+            # A server that has too much to do must still be able to say so.
+            Route("/metrics", "GET", self._counted, waits=False),
         ]
         self._routes = {route.name: route for route in routes}
-        self._similar = Route(answers.SIMILAR, "GET", self._retrieved(_similar))
+        self._similar = Route(answers.SIMILAR, "GET", self._retrieved(answers.SIMILAR, _similar))
         known = ", ".join([*self._routes, answers.SIMILAR])
         lost = Response.refusal(404, f"There is nothing here; known are {known}.")
         self._nothing = Route("unknown", "", lambda _: lost)
+        metrics.watch(serve_ready=lambda: self.is_ready)
 
     def route(self, path: str) -> Route:
         found = self._routes.get(path)
@@ -90,39 +93,43 @@ class App:
         log.error("%s failed: %s", route.name, told, extra={"request_id": request_id.decode()})
         return Response.refusal(500, "The server failed to answer this request; its log says where.")
 
-    def _retrieved(self, answer: Callable[[Served, Limits, Request], AnswerBody]) -> Callable[[Request], Response]:
+    def _retrieved(
+        self, route: str, answer: Callable[[Served, Limits, Request], Given]
+    ) -> Callable[[Request], Response]:
         def respond(request: Request) -> Response:
-            return self._given(answer(self._served(), self._limits, request))
+            return self._given(route, answer(self._served(), self._limits, request))
 
         return respond
 
-    def _asked(self, read: Callable[[bytes], RecommendRequest | SearchRequest]) -> Callable[[Request], Answered]:
+    def _asked(
+        self, route: str, read: Callable[[bytes], RecommendRequest | SearchRequest]
+    ) -> Callable[[Request], Answered]:
         def respond(request: Request) -> Answered:
             asked = read(request.body)
             if names_user(asked):
-                return self._personal(asked)
-            return self._given(answers.retrieve(self._served(), self._limits, asked))
+                return self._personal(route, asked)
+            return self._given(route, answers.retrieve(self._served(), self._limits, asked))
 
         return respond
 
-    async def _personal(self, asked: RecommendRequest | SearchRequest) -> Response:
+    async def _personal(self, route: str, asked: RecommendRequest | SearchRequest) -> Response:
         """Answers by what is stored of the user as well; the bundle is the one served once that is known."""
         if self._histories is None:
             raise Refusal(422, "This server keeps no histories; send history, not user_id or pseudonym.")
         asked, source = await self._histories.completed(asked, self._limits)
-        answer = answers.retrieve(self._served(), self._limits, asked)
-        answer.history_source = source
-        return self._given(answer)
+        given = answers.retrieve(self._served(), self._limits, asked)
+        given.body.history_source = source
+        return self._given(route, given)
 
     def _told(self, request: Request) -> Answered:
         if self._histories is None:
             raise Refusal(404, "This server keeps no histories; set history.redis_url, or send history when you ask.")
         return self._histories.told(messages.read_events(request.body))
 
-    def _given(self, answer: AnswerBody) -> Response:
-        if answer.fallback:
-            self._metrics.fell_back(answer.fallback)
-        return Response.of(answer)
+    def _given(self, route: str, given: Given) -> Response:
+        body, k, history = given
+        self._metrics.gave(route, k, [item.score for item in body.items], body.fallback, history)
+        return Response.of(body)
 
     def _served(self) -> Served:
         served = self._champion.current
@@ -130,11 +137,18 @@ class App:
             raise Refusal(503, self._champion.problem)
         return served
 
+    @property
+    def is_ready(self) -> bool:
+        return self._champion.current is not None and not self.draining
+
+    def _counted(self, _: Request) -> Response:
+        return Response(200, self._metrics.text(), self._metrics.content_type.encode())
+
     def _ready(self, _: Request) -> Response:
         served, problem = self._champion.current, self._champion.problem
         if self.draining:
             problem = "This server is ending; ask another."
-        ready = served is not None and not self.draining
+        ready = self.is_ready
         return Response.of({"ready": ready, **_name(served), "problem": problem or None}, 200 if ready else 503)
 
     def _model(self, _: Request) -> Response:
@@ -149,7 +163,7 @@ class App:
         return Response.of({**_name(served), **facts, "bytes": bundle.bytes})
 
 
-def _similar(served: Served, limits: Limits, request: Request) -> AnswerBody:
+def _similar(served: Served, limits: Limits, request: Request) -> Given:
     return answers.similar(served, limits, answers.similar_item(request.path) or "", request.query_string)
 
 

@@ -1,48 +1,83 @@
-"""What the server counts, in a registry of its own; no label ever holds what a user sent."""
+"""What the server counts, in a registry of its own; no label ever holds what a user sent.
+
+`docs/reference/metrics.md` is made from what is said here and from the alerts in `docker/prometheus/rules/`.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
-from typing import Any
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.utils import floatToGoString
+from prometheus_client.registry import Collector
+
+from pipeline.model.retriever import EMPTY_HISTORY, UNKNOWN_ITEMS
+from pipeline.serve.series import Histogram, Readings, Tally
 
 SECONDS = (
     0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05,
     0.1, 0.25, 0.5, 1.0, 2.5,
 )  # fmt: skip
-STAGES = ("queue", "decode", "history", "features", "tower", "index", "encode")
+PAUSES = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+SCORES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0)
+LENGTHS = (0, 1, 2, 3, 5, 8, 13, 20, 30, 50, 100, 200, 500, 1000)
+
+SHED_STATUS = 503
+STAGES = ("queue", "decode", "history", "features", "tower", "index", "rank", "encode")
+SHED = ("connections", "queue", "wait")
+REFUSALS = ("sequence", "goldens", "missing", "corrupt", "unavailable", "unexpected")
+LOOKUPS = ("found", "empty", "timeout", "error", "skipped")
+GAUGES = {
+    "serve_ready": "1 while this server may be asked: it has a champion and is not ending.",
+    "serve_queue": "Requests that wait for their turn.",
+    "serve_connections": "Open connections.",
+    "serve_promised_p99_seconds": "What p99 may be, by `gate.max_p99_ms`.",
+    "serve_live_items": "Items put since the served bundle was made.",
+    "serve_history_reachable": "1 while stored histories are asked for.",
+}
 
 
-class Histogram:
-    """Counts values by a label and by bucket, on one thread, in a tenth of what a locked histogram takes."""
+class Model(NamedTuple):
+    """What is told of the bundle that is served; times are unix seconds."""
 
-    def __init__(self, name: str, help_text: str, label: str, buckets: Sequence[float]) -> None:
-        self._name, self._help, self._label = name, help_text, label
-        self._buckets = tuple(buckets)
-        self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
+    version: object
+    digest: str
+    recipe: str
+    sequence: int
+    items: int
+    data_end: float
+    since: float
+    load_seconds: float
 
-    def observe(self, label: str, value: float) -> None:
-        counts = self._counts.get(label)
-        if counts is None:
-            counts = self._counts[label] = [0] * (len(self._buckets) + 1)
-            self._sums[label] = 0.0
-        counts[bisect_left(self._buckets, value)] += 1
-        self._sums[label] += value
 
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Yields the family, as a registry asks for it."""
-        family = HistogramMetricFamily(self._name, self._help, labels=[self._label])
-        bounds = [*map(floatToGoString, self._buckets), "+Inf"]
-        for label, counts in self._counts.items():
-            family.add_metric([label], list(zip(bounds, accumulate(counts), strict=True)), self._sums[label])
-        yield family
+MODEL = {
+    "serve_sequence": ("Ledger sequence number of what is served.", "sequence"),
+    "serve_model_items": ("Items of the served bundle.", "items"),
+    "serve_model_data_end_timestamp_seconds": ("Nothing later was seen by the served model.", "data_end"),
+    "serve_model_since_timestamp_seconds": ("When the served bundle was taken into service.", "since"),
+    "serve_model_load_seconds": ("What verifying, loading and rehearsing the served bundle took.", "load_seconds"),
+}
+
+
+class ServedModel(Collector):
+    """All that is told of the served bundle, at any moment of one bundle."""
+
+    labels = ("digest", "recipe", "version")
+
+    def __init__(self) -> None:
+        self.model: Model | None = None
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yields the families, as a registry asks for them."""
+        model = self.model
+        info = GaugeMetricFamily("serve_model_info", "1 for the bundle being served.", labels=self.labels)
+        if model:
+            info.add_metric([model.digest, model.recipe, str(model.version)], 1)
+        yield info
+        for name, (help_text, field) in MODEL.items():
+            yield GaugeMetricFamily(name, help_text, value=getattr(model, field) if model else None)
 
 
 class Metrics:
@@ -53,65 +88,114 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        own: dict[str, Any] = {"registry": self.registry}
-        self._requests = Counter("serve_requests", "Requests answered.", ["route", "status"], **own)
-        self._seconds = Histogram(
-            "serve_request_seconds", "From a request's last byte to its answer, waiting included.", "route", SECONDS
+        self._model, self._readings = ServedModel(), Readings(GAUGES)
+        for collector in (self._model, self._readings):
+            self.registry.register(collector)
+        self._of_requests()
+        self._of_answers()
+        self._swaps = self._tally("serve_swaps", "Bundles taken into service.")
+        self._refusals = self._tally("serve_swap_failures", "Times a bundle was refused.", "reason", REFUSALS)
+        self._lookups = self._tally("serve_history_lookups", "Stored histories asked for.", "outcome", LOOKUPS)
+        self._events = self._tally("serve_history_events", "Events told, by what became of them.", "outcome")
+        self._denied = self._tally("serve_auth_failures", "Requests refused for their token.", "reason")
+        self._lag = self._histogram("serve_loop_lag_seconds", "How late the event loop comes to its work.", "", PAUSES)
+        self.collections = self._histogram(
+            "serve_gc_pause_seconds", "What the garbage collector takes at a time.", "generation", PAUSES
         )
-        self.stages = Histogram("serve_stage_seconds", "What the parts of an answer take.", "stage", SECONDS)
-        for histogram in (self._seconds, self.stages):
-            self.registry.register(histogram)
-        self._shed = Counter("serve_shed", "Requests and connections refused for load.", ["reason"], **own)
-        self._fallbacks = Counter("serve_fallbacks", "Answers the towers did not give.", ["fallback"], **own)
-        self._lookups = Counter("serve_history_lookups", "Stored histories asked for.", ["outcome"], **own)
-        self._told = Counter("serve_history_events", "Events told, by what became of them.", ["outcome"], **own)
-        self._info = Gauge("serve_model_info", "1 for the bundle being served.", ["version", "digest"], **own)
-        self._sequence = Gauge("serve_sequence", "Ledger sequence number of what is served.", **own)
-        self._swaps = Counter("serve_swaps", "Bundles taken into service.", **own)
-        self._failures = Counter("serve_swap_failures", "Bundles refused.", **own)
-        self._waiting = Gauge("serve_queue", "Requests that wait for their turn.", **own)
-        self._connections = Gauge("serve_connections", "Open connections.", **own)
-        self._known: dict[tuple[str, int], Any] = {}
 
-    def watch(self, waiting: Callable[[], int], connections: Callable[[], int]) -> None:
-        """Reads these whenever metrics are asked for."""
-        self._waiting.set_function(waiting)
-        self._connections.set_function(connections)
+    def _of_requests(self) -> None:
+        by = ("route", "status")
+        self._requests = Tally("serve_requests", "Requests answered or refused.", by, known=())
+        self.registry.register(self._requests)
+        waiting = "From a request's last byte to its answer, waiting included; those refused for load left out."
+        self._seconds = self._histogram("serve_request_seconds", waiting, "route", SECONDS)
+        self.stages = self._histogram("serve_stage_seconds", "What the parts of an answer take.", "stage", SECONDS)
+        self._shed = self._tally("serve_shed", "Requests and connections refused for load.", "reason", SHED)
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        counter = self._known.get((route, status))
-        if counter is None:
-            counter = self._known[route, status] = self._requests.labels(route, str(status))
-        counter.inc()
-        self._seconds.observe(route, seconds)
+    def _of_answers(self) -> None:
+        fallbacks = (EMPTY_HISTORY, UNKNOWN_ITEMS)
+        self._fallbacks = self._tally("serve_fallbacks", "Answers the towers did not give.", "fallback", fallbacks)
+        self._short = self._tally("serve_short_answers", "Answers of fewer items than asked for.", "route")
+        self._scores = self._histogram(
+            "serve_best_score", "Score of the first item the towers answered; below 0 counts as 0.", "route", SCORES
+        )
+        self._lengths = self._histogram("serve_history_length", "Events a request is answered by.", "route", LENGTHS)
 
-    def shed(self, reason: str) -> None:
-        self._shed.labels(reason).inc()
+    def _tally(self, name: str, help_text: str, label: str = "", known: tuple[str, ...] = ()) -> Tally:
+        values = [(value,) for value in known] if label else [()]
+        tally = Tally(name, help_text, (label,) if label else (), values)
+        self.registry.register(tally)
+        return tally
 
-    def fell_back(self, fallback: str) -> None:
-        self._fallbacks.labels(fallback).inc()
+    def _histogram(self, name: str, help_text: str, label: str, buckets: tuple[float, ...]) -> Histogram:
+        histogram = Histogram(name, help_text, label, buckets)
+        self.registry.register(histogram)
+        return histogram
 
-    def looked_up(self, outcome: str, seconds: float) -> None:
-        self._lookups.labels(outcome).inc()
-        self.stages.observe("history", seconds)
+    # What is read when somebody asks.
 
-    def told(self, outcome: str, events: int) -> None:
-        self._told.labels(outcome).inc(events)
-
-    def watch_histories(self, reachable: Callable[[], bool]) -> None:
-        """Says whether stored histories can be read, on a server that has any."""
-        Gauge(
-            "serve_history_reachable", "1 while stored histories are asked for.", registry=self.registry
-        ).set_function(reachable)
-
-    def swapped(self, version: object, digest: str, sequence: int) -> None:
-        self._swaps.inc()
-        self._info.clear()
-        self._info.labels(str(version), digest).set(1)
-        self._sequence.set(sequence)
-
-    def refused(self) -> None:
-        self._failures.inc()
+    def watch(self, **sources: Callable[[], float]) -> None:
+        """Reads these gauges, named as in `GAUGES`, whenever metrics are asked for."""
+        for name, source in sources.items():
+            self._readings.watch(name, source)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+    # What requests tell.
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        self._requests.add(route, status)
+        if status != SHED_STATUS:
+            # In an overload most answers are quick refusals; counted here they would make it look like a fast server.
+            self._seconds.observe(route, seconds)
+
+    def unread(self, status: int) -> None:
+        """Counts what was refused before there was a request."""
+        self._requests.add("unread", status)
+
+    def shed(self, reason: str) -> None:
+        self._shed.add(reason)
+
+    def denied(self, reason: str) -> None:
+        self._denied.add(reason)
+
+    # What answers tell.
+
+    def gave(self, route: str, asked: int, scores: Sequence[float], fallback: str | None, history: int | None) -> None:
+        """Counts what an answer was like.
+
+        Args:
+            asked: how many items were.
+            scores: of those answered, best first.
+            history: how many events it was answered by; None where none are asked for.
+        """
+        if fallback:
+            self._fallbacks.add(fallback)
+        elif scores:
+            self._scores.observe(route, max(scores[0], 0.0))
+        if history is not None:
+            self._lengths.observe(route, history)
+        if len(scores) < asked:
+            self._short.add(route)
+
+    def looked_up(self, outcome: str, seconds: float) -> None:
+        """Counts a stored history that was asked for."""
+        self._lookups.add(outcome)
+        self.stages.observe("history", seconds)
+
+    def told(self, outcome: str, events: int) -> None:
+        """Counts events a shop told, by what became of them."""
+        self._events.add(outcome, count=events)
+
+    # What the process tells.
+
+    def lagged(self, seconds: float) -> None:
+        self._lag.observe("", max(seconds, 0.0))
+
+    def swapped(self, model: Model) -> None:
+        self._model.model = model
+        self._swaps.add()
+
+    def refused(self, reason: str) -> None:
+        self._refusals.add(reason)
