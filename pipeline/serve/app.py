@@ -128,7 +128,8 @@ class App:
 
     def _given(self, route: str, given: Given) -> Response:
         body, k, history = given
-        self._metrics.gave(route, k, [item.score for item in body.items], body.fallback, history)
+        best = body.items[0].score if body.items else None
+        self._metrics.gave(route, k, len(body.items), best, body.fallback, history)
         return Response.of(body)
 
     def _served(self) -> Served:

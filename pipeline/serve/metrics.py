@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -162,21 +162,24 @@ class Metrics:
 
     # What answers tell.
 
-    def gave(self, route: str, asked: int, scores: Sequence[float], fallback: str | None, history: int | None) -> None:
+    def gave(
+        self, route: str, asked: int, given: int, best: float | None, fallback: str | None, history: int | None
+    ) -> None:
         """Counts what an answer was like.
 
         Args:
-            asked: how many items were.
-            scores: of those answered, best first.
+            asked: how many items were asked for.
+            given: how many were answered.
+            best: score of the first.
             history: how many events it was answered by; None where none are asked for.
         """
         if fallback:
             self._fallbacks.add(fallback)
-        elif scores:
-            self._scores.observe(route, max(scores[0], 0.0))
+        elif best is not None:
+            self._scores.observe(route, best if best > 0 else 0.0)
         if history is not None:
             self._lengths.observe(route, history)
-        if len(scores) < asked:
+        if given < asked:
             self._short.add(route)
 
     def looked_up(self, outcome: str, seconds: float) -> None:
