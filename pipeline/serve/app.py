@@ -51,14 +51,14 @@ class App:
             Route("/readyz", "GET", self._ready, waits=False),
             Route("/v1/model", "GET", self._model),
             # A server that has too much to do must still be able to say so.
-            Route("/metrics", "GET", self._counted, waits=False),
+            Route("/metrics", "GET", self._measured, waits=False),
         ]
         self._routes = {route.name: route for route in routes}
         self._similar = Route(answers.SIMILAR, "GET", self._retrieved(answers.SIMILAR, _similar))
         known = ", ".join([*self._routes, answers.SIMILAR])
         lost = Response.refusal(404, f"There is nothing here; known are {known}.")
         self._nothing = Route("unknown", "", lambda _: lost)
-        metrics.watch(serve_ready=lambda: self.is_ready)
+        metrics.watch_ready(lambda: self.is_ready)
 
     def route(self, path: str) -> Route:
         found = self._routes.get(path)
@@ -142,7 +142,7 @@ class App:
     def is_ready(self) -> bool:
         return self._champion.current is not None and not self.draining
 
-    def _counted(self, _: Request) -> Response:
+    def _measured(self, _: Request) -> Response:
         return Response(200, self._metrics.text(), self._metrics.content_type.encode())
 
     def _ready(self, _: Request) -> Response:

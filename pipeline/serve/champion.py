@@ -146,12 +146,12 @@ class Champion:
         self._metrics.swapped(_told(served))
         log.info("serving bundle %s, version %s, sequence %s", served.digest[:12], served.version, served.sequence)
 
-    def keep(self, problem: str, reason: str) -> None:
-        """Stays with what is served and remembers why; `reason` is one word for it, to be counted."""
+    def keep(self, problem: str, error: Exception) -> None:
+        """Stays with what is served and remembers why."""
         if problem != self.problem:
             log.error("%s", problem)
         self.problem = problem
-        self._metrics.refused(reason)
+        self._metrics.refused(next(reason for kind, reason in _REASONS if isinstance(error, kind)))
 
 
 class Watcher:
@@ -222,5 +222,4 @@ class Watcher:
         self._refused = (wanted, time.monotonic() + pause, pause)
         current = self._champion.current
         kept = f"Still serving bundle {current.digest[:12]}" if current else "Nothing is served"
-        reason = next(word for kind, word in _REASONS if isinstance(known or error, kind))
-        self._champion.keep(f"{kept}: {why}", reason)
+        self._champion.keep(f"{kept}: {why}", known or error)

@@ -42,7 +42,7 @@ class Desk:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefix, self._numbers = secrets.token_hex(6).encode(), itertools.count(1)
-        metrics.watch(serve_queue=lambda: len(self._queue), serve_connections=lambda: len(self._connections))
+        metrics.watch(lambda: len(self._queue), lambda: len(self._connections))
 
     # What connections call.
 

@@ -28,7 +28,9 @@ SHED_STATUS = 503
 STAGES = ("queue", "decode", "history", "features", "tower", "index", "rank", "encode")
 SHED = ("connections", "queue", "wait")
 REFUSALS = ("sequence", "goldens", "missing", "corrupt", "unavailable", "unexpected")
+KEPT_OUT = ("missing", "unknown", "scope", "site")
 LOOKUPS = ("found", "empty", "timeout", "error", "skipped")
+TOLD = ("accepted", "known", "left_out", "refused")
 GAUGES = {
     "serve_ready": "1 while this server may be asked: it has a champion and is not ending.",
     "serve_queue": "Requests that wait for their turn.",
@@ -96,8 +98,8 @@ class Metrics:
         self._swaps = self._tally("serve_swaps", "Bundles taken into service.")
         self._refusals = self._tally("serve_swap_failures", "Times a bundle was refused.", "reason", REFUSALS)
         self._lookups = self._tally("serve_history_lookups", "Stored histories asked for.", "outcome", LOOKUPS)
-        self._events = self._tally("serve_history_events", "Events told, by what became of them.", "outcome")
-        self._denied = self._tally("serve_auth_failures", "Requests refused for their token.", "reason")
+        self._events = self._tally("serve_history_events", "Events told, by what became of them.", "outcome", TOLD)
+        self._kept_out = self._tally("serve_auth_failures", "Requests of who may not ask.", "reason", KEPT_OUT)
         self._lag = self._histogram("serve_loop_lag_seconds", "How late the event loop comes to its work.", "", PAUSES)
         self.collections = self._histogram(
             "serve_gc_pause_seconds", "What the garbage collector takes at a time.", "generation", PAUSES
@@ -134,10 +136,23 @@ class Metrics:
 
     # What is read when somebody asks.
 
-    def watch(self, **sources: Callable[[], float]) -> None:
-        """Reads these gauges, named as in `GAUGES`, whenever metrics are asked for."""
-        for name, source in sources.items():
-            self._readings.watch(name, source)
+    def watch(self, waiting: Callable[[], int], connections: Callable[[], int]) -> None:
+        """Reads these whenever metrics are asked for, and so all of `watch_…`."""
+        self._readings.watch("serve_queue", waiting)
+        self._readings.watch("serve_connections", connections)
+
+    def watch_ready(self, ready: Callable[[], bool]) -> None:
+        self._readings.watch("serve_ready", ready)
+
+    def watch_promise(self, seconds: Callable[[], float]) -> None:
+        self._readings.watch("serve_promised_p99_seconds", seconds)
+
+    def count_live(self, live: Callable[[], int]) -> None:
+        self._readings.watch("serve_live_items", live)
+
+    def watch_histories(self, reachable: Callable[[], bool]) -> None:
+        """Only where there are stored histories; elsewhere the gauge has no value."""
+        self._readings.watch("serve_history_reachable", reachable)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
@@ -157,8 +172,9 @@ class Metrics:
     def shed(self, reason: str) -> None:
         self._shed.add(reason)
 
-    def denied(self, reason: str) -> None:
-        self._denied.add(reason)
+    def kept_out(self, reason: str) -> None:
+        """Counts a request of who may not ask."""
+        self._kept_out.add(reason)
 
     # What answers tell.
 

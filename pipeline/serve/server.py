@@ -42,7 +42,7 @@ class Service:
         self._settings = settings.serve
         limits, metrics = Limits.of(settings.serve, settings.shop), Metrics()
         self._metrics = metrics
-        metrics.watch(serve_promised_p99_seconds=lambda: settings.gate.max_p99_ms / 1000)
+        metrics.watch_promise(lambda: settings.gate.max_p99_ms / 1000)
         rehearse = answers.rehearsal(limits)
         self._tls = tls(settings.serve)
         self.socket = bind(settings.serve.host, settings.serve.port)
