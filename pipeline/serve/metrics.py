@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -66,7 +66,7 @@ MODEL = {
 class ServedModel(Collector):
     """All that is told of the served bundle, at any moment of one bundle."""
 
-    labels = ("digest", "recipe", "version")
+    labels = ()
 
     def __init__(self) -> None:
         self.model: Model | None = None
@@ -74,7 +74,8 @@ class ServedModel(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yields the families, as a registry asks for them."""
         model = self.model
-        info = GaugeMetricFamily("serve_model_info", "1 for the bundle being served.", labels=self.labels)
+        says = "1 for the bundle being served, by `digest`, `recipe` and `version`."
+        info = GaugeMetricFamily("serve_model_info", says, labels=("digest", "recipe", "version"))
         if model:
             info.add_metric([model.digest, model.recipe, str(model.version)], 1)
         yield info
@@ -82,17 +83,21 @@ class ServedModel(Collector):
             yield GaugeMetricFamily(name, help_text, value=getattr(model, field) if model else None)
 
 
+Series = TypeVar("Series", ServedModel, Readings, Tally, Histogram)
+
+
 class Metrics:
-    """Counters of one server."""
+    """Counters of one server.
+
+    Attributes:
+        series: what is counted here, for whoever lists it.
+    """
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self._model, self._readings = ServedModel(), Readings(GAUGES)
-        for collector in (self._model, self._readings):
-            self.registry.register(collector)
+        self.series: list[ServedModel | Readings | Tally | Histogram] = []
+        self._model, self._readings = self._kept(ServedModel()), self._kept(Readings(GAUGES))
         self._of_requests()
         self._of_answers()
         self._swaps = self._tally("serve_swaps", "Bundles taken into service.")
@@ -104,11 +109,14 @@ class Metrics:
         self.collections = self._histogram(
             "serve_gc_pause_seconds", "What the garbage collector takes at a time.", "generation", PAUSES
         )
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        for each in self.series:
+            self.registry.register(each)
 
     def _of_requests(self) -> None:
         by = ("route", "status")
-        self._requests = Tally("serve_requests", "Requests answered or refused.", by, known=())
-        self.registry.register(self._requests)
+        self._requests = self._kept(Tally("serve_requests", "Requests answered or refused.", by, known=()))
         waiting = "From a request's last byte to its answer, waiting included; those refused for load left out."
         self._seconds = self._histogram("serve_request_seconds", waiting, "route", SECONDS)
         self.stages = self._histogram("serve_stage_seconds", "What the parts of an answer take.", "stage", SECONDS)
@@ -124,15 +132,16 @@ class Metrics:
         self._lengths = self._histogram("serve_history_length", "Events a request is answered by.", "route", LENGTHS)
 
     def _tally(self, name: str, help_text: str, label: str = "", known: tuple[str, ...] = ()) -> Tally:
-        values = [(value,) for value in known] if label else [()]
-        tally = Tally(name, help_text, (label,) if label else (), values)
-        self.registry.register(tally)
-        return tally
+        if not label:
+            return self._kept(Tally(name, help_text))
+        return self._kept(Tally(name, help_text, (label,), [(value,) for value in known]))
 
     def _histogram(self, name: str, help_text: str, label: str, buckets: tuple[float, ...]) -> Histogram:
-        histogram = Histogram(name, help_text, label, buckets)
-        self.registry.register(histogram)
-        return histogram
+        return self._kept(Histogram(name, help_text, label, buckets))
+
+    def _kept(self, series: Series) -> Series:
+        self.series.append(series)
+        return series
 
     # What is read when somebody asks.
 
