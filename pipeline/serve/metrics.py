@@ -104,7 +104,7 @@ class Metrics:
         self._refusals = self._tally("serve_swap_failures", "Times a bundle was refused.", "reason", REFUSALS)
         self._lookups = self._tally("serve_history_lookups", "Stored histories asked for.", "outcome", LOOKUPS)
         self._events = self._tally("serve_history_events", "Events told, by what became of them.", "outcome", TOLD)
-        self._kept_out = self._tally("serve_auth_failures", "Requests of who may not ask.", "reason", KEPT_OUT)
+        self._kept_out = self._tally("serve_kept_out", "Requests of who may not ask.", "reason", KEPT_OUT)
         self._lag = self._histogram("serve_loop_lag_seconds", "How late the event loop comes to its work.", "", PAUSES)
         self.collections = self._histogram(
             "serve_gc_pause_seconds", "What the garbage collector takes at a time.", "generation", PAUSES
@@ -119,7 +119,8 @@ class Metrics:
         self._requests = self._kept(Tally("serve_requests", "Requests answered or refused.", by, known=()))
         waiting = "From a request's last byte to its answer, waiting included; those refused for load left out."
         self._seconds = self._histogram("serve_request_seconds", waiting, "route", SECONDS)
-        self.stages = self._histogram("serve_stage_seconds", "What the parts of an answer take.", "stage", SECONDS)
+        parts = f"What the parts of an answer take: {', '.join(STAGES)}."
+        self.stages = self._histogram("serve_stage_seconds", parts, "stage", SECONDS)
         self._shed = self._tally("serve_shed", "Requests and connections refused for load.", "reason", SHED)
 
     def _of_answers(self) -> None:

@@ -13,6 +13,8 @@ from prometheus_client import Histogram as Theirs
 from prometheus_client.exposition import generate_latest
 
 from pipeline.core import settings as settings_module
+from pipeline.core.errors import CorruptArtifactError, MissingInputError, UnavailableError
+from pipeline.serve.champion import Champion, LowerSequenceError, WrongAnswerError
 from pipeline.serve.metrics import Metrics, Model
 from pipeline.serve.series import Histogram, Readings, Tally, timed_collections
 from pipeline.serve.server import Service
@@ -95,6 +97,25 @@ def test_everything_told_of_the_bundle_is_of_one_bundle() -> None:
     assert infos == [f'serve_model_info{{digest="{"b" * 64}",recipe="pq2",version="12"}} 1.0']
     told = ("serve_sequence", "serve_model_items", "serve_model_data_end_timestamp_seconds", "serve_swaps_total")
     assert [value(metrics, name) for name in told] == [5, 60, 300, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (WrongAnswerError("Golden 1."), "goldens"),
+        (LowerSequenceError("4 after 5."), "sequence"),
+        (CorruptArtifactError("Torn."), "corrupt"),
+        (MissingInputError("Gone."), "missing"),
+        (UnavailableError("No space is left."), "unavailable"),
+        (ValueError("?"), "unexpected"),
+    ],
+)
+def test_a_refused_bundle_is_counted_by_why(error: Exception, reason: str) -> None:
+    metrics = Metrics()
+    Champion(metrics).keep("Nothing is served: for a reason.", error)
+    told = [line for line in metrics.text().decode().splitlines() if line.startswith("serve_swap_failures_total{")]
+    assert f'serve_swap_failures_total{{reason="{reason}"}} 1.0' in told
+    assert sum(float(line.split()[-1]) for line in told) == 1
 
 
 def test_what_is_refused_for_load_is_counted_and_not_timed() -> None:

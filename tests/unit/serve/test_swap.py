@@ -85,6 +85,7 @@ def test_a_lower_sequence_number_is_refused(followed, bundles):
     with running(Service(followed.settings)) as client:
         followed.point(bundles[1], 4)
         until(lambda: "sequence 4" in problem(client), "the refusal")
+        assert 'serve_swap_failures_total{reason="sequence"} 0.0' not in client.get("/metrics").text
         assert served(client) == digest_of(bundles[0])
         assert client.get("/readyz").status_code == 200
         followed.point(bundles[1], 6)
