@@ -142,8 +142,8 @@ class App:
     def is_ready(self) -> bool:
         return self._champion.current is not None and not self.draining
 
-    def _measured(self, _: Request) -> Response:
-        return Response(200, self._metrics.text(), self._metrics.content_type.encode())
+    async def _measured(self, _: Request) -> Response:
+        return Response(200, await self._metrics.text(), self._metrics.content_type.encode())
 
     def _ready(self, _: Request) -> Response:
         served, problem = self._champion.current, self._champion.problem

@@ -1,14 +1,15 @@
-"""What the server counts, in a registry of its own; no label ever holds what a user sent.
+"""What the server counts; no label ever holds what a user sent.
 
 `docs/reference/metrics.md` is made from what is said here and from the alerts in `docker/prometheus/rules/`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
@@ -90,12 +91,14 @@ class Metrics:
     """Counters of one server.
 
     Attributes:
-        series: what is counted here, for whoever lists it.
+        process: memory, processor time and files of the process.
+        series: what is counted here.
     """
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
+        self.process = ProcessCollector(registry=None)
         self.series: list[ServedModel | Readings | Tally | Histogram] = []
         self._model, self._readings = self._kept(ServedModel()), self._kept(Readings(GAUGES))
         self._of_requests()
@@ -109,10 +112,6 @@ class Metrics:
         self.collections = self._histogram(
             "serve_gc_pause_seconds", "What the garbage collector takes at a time.", "generation", PAUSES
         )
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        for each in self.series:
-            self.registry.register(each)
 
     def _of_requests(self) -> None:
         by = ("route", "status")
@@ -164,8 +163,13 @@ class Metrics:
         """Only where there are stored histories; elsewhere the gauge has no value."""
         self._readings.watch("serve_history_reachable", reachable)
 
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
+    async def text(self) -> bytes:
+        """Writes one series after the other and lets requests in between, for all of them take milliseconds."""
+        written = []
+        for each in (self.process, *self.series):
+            written.append(generate_latest(each))
+            await asyncio.sleep(0)
+        return b"".join(written)
 
     # What requests tell.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import math
 import re
@@ -31,8 +32,12 @@ def written(series: object) -> set[str]:
     return {line for line in generate_latest(registry).decode().splitlines() if "_created" not in line}
 
 
+def lines(metrics: Metrics) -> list[str]:
+    return asyncio.run(metrics.text()).decode().splitlines()
+
+
 def value(metrics: Metrics, line: str) -> float | None:
-    found = [each for each in metrics.text().decode().splitlines() if each.startswith(f"{line} ")]
+    found = [each for each in lines(metrics) if each.startswith(f"{line} ")]
     return float(found[0].split()[-1]) if found else None
 
 
@@ -81,9 +86,9 @@ def test_a_tally_is_written_as_the_client_library_writes_its_own() -> None:
 def test_a_gauge_nobody_feeds_is_named_without_a_value_and_an_unknown_one_is_an_error() -> None:
     readings = Readings({"fed": "Fed.", "idle": "Idle."})
     readings.watch("fed", lambda: 7)
-    lines = written(readings)
-    assert {"fed 7.0", "# TYPE idle gauge"} <= lines
-    assert not [line for line in lines if line.startswith("idle")]
+    found = written(readings)
+    assert {"fed 7.0", "# TYPE idle gauge"} <= found
+    assert not [line for line in found if line.startswith("idle")]
     with pytest.raises(KeyError):
         readings.watch("feed", lambda: 7)
 
@@ -93,7 +98,7 @@ def test_everything_told_of_the_bundle_is_of_one_bundle() -> None:
     assert value(metrics, "serve_sequence") is None
     metrics.swapped(Model("11", "a" * 64, "float32", 4, 50, 100.0, 200.0, 0.5))
     metrics.swapped(Model("12", "b" * 64, "pq2", 5, 60, 300.0, 400.0, 0.25))
-    infos = [line for line in metrics.text().decode().splitlines() if line.startswith("serve_model_info{")]
+    infos = [line for line in lines(metrics) if line.startswith("serve_model_info{")]
     assert infos == [f'serve_model_info{{digest="{"b" * 64}",recipe="pq2",version="12"}} 1.0']
     told = ("serve_sequence", "serve_model_items", "serve_model_data_end_timestamp_seconds", "serve_swaps_total")
     assert [value(metrics, name) for name in told] == [5, 60, 300, 2]
@@ -113,7 +118,7 @@ def test_everything_told_of_the_bundle_is_of_one_bundle() -> None:
 def test_a_refused_bundle_is_counted_by_why(error: Exception, reason: str) -> None:
     metrics = Metrics()
     Champion(metrics).keep("Nothing is served: for a reason.", error)
-    told = [line for line in metrics.text().decode().splitlines() if line.startswith("serve_swap_failures_total{")]
+    told = [line for line in lines(metrics) if line.startswith("serve_swap_failures_total{")]
     assert f'serve_swap_failures_total{{reason="{reason}"}} 1.0' in told
     assert sum(float(line.split()[-1]) for line in told) == 1
 
