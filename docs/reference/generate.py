@@ -23,6 +23,7 @@ from pipeline.core.sections import ENVIRONMENT_PREFIX  # noqa: E402
 from pipeline.core.settings import sections  # noqa: E402
 from pipeline.ingest.judging.rules import rules_of  # noqa: E402
 from pipeline.ingest.profiles.profile import Exclusion, load_profile  # noqa: E402
+from pipeline.serve.metrics import Metrics  # noqa: E402
 from pipeline.steps import STEPS  # noqa: E402
 from pipeline.validate.metrics import METRICS  # noqa: E402
 from pipeline.validate.suite import SETTING, SHIPPED  # noqa: E402
@@ -38,6 +39,7 @@ def pages() -> dict[str, str]:
         "steps.md": steps_page(),
         "rules.md": rules_page(),
         "data-rules.md": data_rules_page(),
+        "metrics.md": metrics_page(),
         "benchmarks.md": benchmarks_page(),
     }
 
@@ -222,6 +224,41 @@ def _bound(value: object) -> str:
 
 def _listed(value: object) -> str:
     return ", ".join(value) if isinstance(value, list) else _bound(value)
+
+
+def metrics_page() -> str:
+    """One row a metric of the server, one an alert."""
+    lines = ["# What the server tells Prometheus", "", MADE, "", METRICS_HEAD, ""]
+    lines += ["| metric | kind | by | says |", "|---|---|---|---|"]
+    for series in Metrics().series:
+        by = ", ".join(f"`{label}`" for label in series.labels)
+        for family in series.collect():
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            lines.append(f"| `{name}` | {family.type} | {by} | {family.documentation} |")
+    lines += ["", "## Alerts, and what to do", "", ALERTS_HEAD, ""]
+    lines += ["| alert | | it holds for | says | what to do |", "|---|---|---|---|---|"]
+    for group in yaml.safe_load((RULES / "serve.yml").read_text())["groups"]:
+        lines += [_alert(rule) for rule in group["rules"] if "alert" in rule]
+    return "\n".join([*lines, ""])
+
+
+RULES = HERE.parents[1] / "docker" / "prometheus" / "rules"
+
+
+def _alert(rule: dict) -> str:
+    said = re.sub(r"\{\{ \$(?:labels\.)?(\w+)[^}]*\}\}", r"*\1*", rule["annotations"]["summary"])
+    cells = f"`{rule['alert']}`", rule["labels"]["severity"], rule.get("for", "at once"), said
+    return f"| {' | '.join(cells)} | {rule['annotations']['runbook']} |"
+
+
+METRICS_HEAD = """\
+Beside these there are those every process has: `process_resident_memory_bytes`, `process_cpu_seconds_total`,
+`process_open_fds`, `process_start_time_seconds` and their like. A gauge that does not apply, such as that of stored
+histories where there are none, has no value. No label holds anything a client sent."""
+
+ALERTS_HEAD = """\
+`docker/prometheus/rules/serve.yml` has them. A *page* wakes somebody, for requests fail or will; a *ticket* waits for
+the morning. `promtool test rules` shows each firing and silent on the series in `tests/services/alerts.yaml`."""
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from pipeline.core.errors import CorruptArtifactError
@@ -16,7 +16,7 @@ from pipeline.model.filters import EVERYTHING
 from pipeline.model.goldens import RECOMMEND, SEARCH, differences
 from pipeline.model.retriever import UnknownItemError
 from pipeline.serve import messages
-from pipeline.serve.champion import Served
+from pipeline.serve.champion import Served, WrongAnswerError
 from pipeline.serve.exchange import Request
 from pipeline.serve.messages import (
     AnswerBody,
@@ -26,10 +26,33 @@ from pipeline.serve.messages import (
     Refusal,
     SearchRequest,
 )
+from pipeline.serve.metrics import Metrics
 from pipeline.serve.parameters import read_parameters
 
 SIMILAR, BATCH = "/v1/items/{id}/similar", "/v1/batch"
 _ITEMS, _SIMILAR = "/v1/items/", "/similar"
+
+
+class Given(NamedTuple):
+    """An answer, and what was asked for.
+
+    Attributes:
+        k: how many items.
+        history: how many events it is answered by; None where none are asked for.
+    """
+
+    body: AnswerBody
+    k: int
+    history: int | None
+
+
+def count(metrics: Metrics, route: str, served: Served, given: Given) -> None:
+    """Counts the answer that was given last: what its parts took and what it is like."""
+    for stage, seconds in served.retriever.spent.items():
+        metrics.stages.observe(stage, seconds)
+    body, k, history = given
+    best = body.items[0].score if body.items else None
+    metrics.gave(route, k, len(body.items), best, body.fallback, history)
 
 
 def similar_item(path: str) -> str | None:
@@ -38,27 +61,27 @@ def similar_item(path: str) -> str | None:
     return inside if inside and path == f"{_ITEMS}{inside}{_SIMILAR}" else None
 
 
-def recommend(served: Served, limits: Limits, request: Request) -> AnswerBody:
+def recommend(served: Served, limits: Limits, request: Request) -> Given:
     """Raises: Refusal."""
     return retrieve(served, limits, messages.read_recommend(request.body))
 
 
-def search(served: Served, limits: Limits, request: Request) -> AnswerBody:
+def search(served: Served, limits: Limits, request: Request) -> Given:
     """Raises: Refusal."""
     return retrieve(served, limits, messages.read_search(request.body))
 
 
-def similar(served: Served, limits: Limits, item_id: str, query_string: bytes) -> AnswerBody:
+def similar(served: Served, limits: Limits, item_id: str, query_string: bytes) -> Given:
     """Raises: Refusal."""
     asked = read_parameters(query_string)
     k, allowed = limits.k_of(asked.k), asked.asked
     try:
-        return _body(served, served.retriever.similar(item_id, k, allowed))
+        return Given(_body(served, served.retriever.similar(item_id, k, allowed)), k, None)
     except UnknownItemError as error:
         raise Refusal(404, str(error)) from None
 
 
-def retrieve(served: Served, limits: Limits, asked: RecommendRequest | SearchRequest) -> AnswerBody:
+def retrieve(served: Served, limits: Limits, asked: RecommendRequest | SearchRequest) -> Given:
     """Answers by the history in the request itself. Raises: Refusal."""
     limits.check_history(asked.history)
     k, allowed = limits.k_of(asked.k), asked.filter.asked if asked.filter else EVERYTHING
@@ -73,14 +96,14 @@ def retrieve(served: Served, limits: Limits, asked: RecommendRequest | SearchReq
         begun = time.perf_counter()
         explain(served.retriever, query, answer, asked.exclude_seen)
         served.retriever.spent["explain"] = time.perf_counter() - begun
-    return _body(served, answer)
+    return Given(_body(served, answer), k, len(ids))
 
 
 def _body(served: Served, answer: Answer) -> AnswerBody:
     return AnswerBody(answer.items, served.version, served.digest, answer.fallback)
 
 
-def answer_path(served: Served, limits: Limits, target: str, request: Any) -> AnswerBody:
+def answer_path(served: Served, limits: Limits, target: str, request: Any) -> Given:
     """Answers a request as it is kept in a bundle: its path and its body as a JSON value.
 
     Raises: Refusal: the path or the body is not one the server knows.
@@ -103,10 +126,11 @@ def rehearsal(limits: Limits) -> Any:
     def rehearse(served: Served) -> None:
         try:
             for number, golden in enumerate(served.bundle.goldens, start=1):
-                found = json.loads(messages.encode(answer_path(served, limits, golden["path"], golden["request"])))
+                given = answer_path(served, limits, golden["path"], golden["request"])
+                found = json.loads(messages.encode(given.body))
                 wrong = differences(golden["answer"], found)
                 if wrong:
-                    raise CorruptArtifactError(
+                    raise WrongAnswerError(
                         f"Bundle {served.digest[:12]} answers its golden request {number} wrongly: {wrong[0]}."
                     )
             for warmup in served.bundle.warmups:

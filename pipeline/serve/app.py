@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from pipeline.core.errors import PipelineError
 from pipeline.serve import answers, messages
+from pipeline.serve.answers import Given
 from pipeline.serve.batch import Batches
 from pipeline.serve.champion import Champion, Served
 from pipeline.serve.exchange import Request, Response
 from pipeline.serve.histories import Asked, UserHistories, names_user
-from pipeline.serve.messages import AnswerBody, HistorySource, Limits, Refusal
+from pipeline.serve.messages import HistorySource, Limits, Refusal
 from pipeline.serve.metrics import Metrics
 
 log = logging.getLogger("serve")
@@ -45,20 +46,22 @@ class App:
         self._champion, self._limits, self._metrics, self._histories = champion, limits, metrics, histories
         self.draining = False
         routes = [
-            Route(answers.RECOMMEND, "POST", self._asked(messages.read_recommend)),
-            Route(answers.SEARCH, "POST", self._asked(messages.read_search)),
+            Route(answers.RECOMMEND, "POST", self._asked(answers.RECOMMEND, messages.read_recommend)),
+            Route(answers.SEARCH, "POST", self._asked(answers.SEARCH, messages.read_search)),
             Route(answers.BATCH, "POST", Batches(self._served, self.completed, limits, metrics).answer),
             Route("/v1/events", "POST", self._told),
             Route("/healthz", "GET", lambda _: Response.of({"alive": True}), waits=False),
             Route("/readyz", "GET", self._ready, waits=False),
             Route("/v1/model", "GET", self._model),
-            Route("/metrics", "GET", lambda _: Response(200, metrics.text(), metrics.content_type.encode())),
+            # A server that has too much to do must still be able to say so.
+            Route("/metrics", "GET", self._measured, waits=False),
         ]
         self._routes = {route.name: route for route in routes}
         self._similar = Route(answers.SIMILAR, "GET", self._similar_to)
         known = ", ".join([*self._routes, answers.SIMILAR])
         lost = Response.refusal(404, f"There is nothing here; known are {known}.")
         self._nothing = Route("unknown", "", lambda _: lost)
+        metrics.watch_ready(lambda: self.is_ready)
 
     def route(self, path: str) -> Route:
         found = self._routes.get(path)
@@ -93,25 +96,25 @@ class App:
         log.error("%s failed: %s", route.name, told, extra={"request_id": request_id.decode()})
         return Response.refusal(500, "The server failed to answer this request; its log says where.")
 
-    def _asked(self, read: Callable[[bytes], Asked]) -> Callable[[Request], Answered]:
+    def _asked(self, route: str, read: Callable[[bytes], Asked]) -> Callable[[Request], Answered]:
         def respond(request: Request) -> Answered:
             begun = time.perf_counter()
             asked = read(request.body)
             self._metrics.stages.observe("decode", time.perf_counter() - begun)
             if names_user(asked):
-                return self._personal(asked)
+                return self._personal(route, asked)
             served = self._served()
-            return self._given(served, answers.retrieve(served, self._limits, asked))
+            return self._given(route, served, answers.retrieve(served, self._limits, asked))
 
         return respond
 
-    async def _personal(self, asked: Asked) -> Response:
+    async def _personal(self, route: str, asked: Asked) -> Response:
         """Answers by what is stored of the user as well; the bundle is the one served once that is known."""
         asked, source = await self.completed(asked)
         served = self._served()
-        answer = answers.retrieve(served, self._limits, asked)
-        answer.history_source = source
-        return self._given(served, answer)
+        given = answers.retrieve(served, self._limits, asked)
+        given.body.history_source = source
+        return self._given(route, served, given)
 
     async def completed(self, asked: Asked) -> tuple[Asked, HistorySource]:
         """Raises: Refusal: no histories are kept, or as `UserHistories.completed`."""
@@ -127,12 +130,13 @@ class App:
     def _similar_to(self, request: Request) -> Response:
         item_id = answers.similar_item(request.path) or ""
         served = self._served()
-        return self._given(served, answers.similar(served, self._limits, item_id, request.query_string))
+        given = answers.similar(served, self._limits, item_id, request.query_string)
+        return self._given(answers.SIMILAR, served, given)
 
-    def _given(self, served: Served, answer: AnswerBody) -> Response:
-        self._metrics.retrieved(served.retriever.spent, answer.fallback)
+    def _given(self, route: str, served: Served, given: Given) -> Response:
+        answers.count(self._metrics, route, served, given)
         begun = time.perf_counter()
-        response = Response.of(answer)
+        response = Response.of(given.body)
         self._metrics.stages.observe("encode", time.perf_counter() - begun)
         return response
 
@@ -142,11 +146,18 @@ class App:
             raise Refusal(503, self._champion.problem)
         return served
 
+    @property
+    def is_ready(self) -> bool:
+        return self._champion.current is not None and not self.draining
+
+    async def _measured(self, _: Request) -> Response:
+        return Response(200, await self._metrics.text(), self._metrics.content_type.encode())
+
     def _ready(self, _: Request) -> Response:
         served, problem = self._champion.current, self._champion.problem
         if self.draining:
             problem = "This server is ending; ask another."
-        ready = served is not None and not self.draining
+        ready = self.is_ready
         return Response.of({"ready": ready, **_name(served), "problem": problem or None}, 200 if ready else 503)
 
     def _model(self, _: Request) -> Response:

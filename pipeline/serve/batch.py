@@ -61,10 +61,7 @@ class Batches:
     async def _each(self, served: Served, asked: list[Raw]) -> list[AnswerBody | RefusalBody]:
         given, begun = [], time.perf_counter()
         for body in asked:
-            answer = await self._one(served, body)
-            if isinstance(answer, AnswerBody):
-                self._metrics.retrieved(served.retriever.spent, answer.fallback)
-            given.append(answer)
+            given.append(await self._one(served, body))
             if time.perf_counter() - begun > AT_ONCE_SECONDS:
                 await asyncio.sleep(0)
                 begun = time.perf_counter()
@@ -76,11 +73,12 @@ class Batches:
             asked, source = messages.read_either(body), None
             if names_user(asked):
                 asked, source = await self._completed(asked)
-            answer = answers.retrieve(served, self._limits, asked)
+            given = answers.retrieve(served, self._limits, asked)
         except Refusal as refusal:
             return RefusalBody(refusal.status, refusal.sentence)
         except PipelineError as error:
             return RefusalBody(422, str(error))
+        answers.count(self._metrics, answers.BATCH, served, given)
         if source:
-            answer.history_source = source
-        return answer
+            given.body.history_source = source
+        return given.body

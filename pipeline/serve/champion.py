@@ -7,18 +7,44 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import CorruptArtifactError, PipelineError, from_os_error
+from pipeline.core.errors import (
+    CorruptArtifactError,
+    MissingInputError,
+    PipelineError,
+    UnavailableError,
+    from_os_error,
+)
 from pipeline.model.bundle import Bundle
 from pipeline.model.retriever import Retriever
-from pipeline.serve.metrics import Metrics
+from pipeline.serve.metrics import Metrics, Model
 
 log = logging.getLogger("serve")
 MAX_PAUSE_SECONDS = 60.0
 _REMEDY = "write it again with `python -m pipeline reconcile`"
+
+
+class WrongAnswerError(CorruptArtifactError):
+    """A bundle does not answer as it did when it was sealed."""
+
+
+class LowerSequenceError(CorruptArtifactError):
+    """The pointer asks a server to go back."""
+
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (WrongAnswerError, "goldens"),
+    (LowerSequenceError, "sequence"),
+    (CorruptArtifactError, "corrupt"),
+    (MissingInputError, "missing"),
+    (UnavailableError, "unavailable"),
+    (Exception, "unexpected"),
+)
+"""What a refusal is counted as: the first that fits."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +53,13 @@ class Served:
 
     Attributes:
         sequence: of the ledger entry that made it champion; 0 when a bundle is served by hand.
+        load_seconds: what it took to verify, load and rehearse.
     """
 
     retriever: Retriever
     version: Any
     sequence: int
+    load_seconds: float = 0.0
 
     @property
     def bundle(self) -> Bundle:
@@ -81,9 +109,24 @@ def load(folder: Path, rehearse: Rehearse, digest: str | None = None, version: A
 
     Raises: PipelineError: it is not there, not whole, not the digest promised, or answers its goldens wrongly.
     """
+    began = time.perf_counter()
     served = Served(Retriever.load(folder, digest), version, sequence)
     rehearse(served)
-    return served
+    return replace(served, load_seconds=time.perf_counter() - began)
+
+
+def _told(served: Served) -> Model:
+    bundle = served.bundle
+    return Model(
+        version=served.version,
+        digest=bundle.digest,
+        recipe=bundle.recipe,
+        sequence=served.sequence,
+        items=len(served.retriever.catalogue),
+        data_end=datetime.fromisoformat(bundle.data_end).timestamp(),
+        since=time.time(),
+        load_seconds=served.load_seconds,
+    )
 
 
 class Champion:
@@ -100,15 +143,15 @@ class Champion:
         """Puts a rehearsed bundle into service."""
         self.current = served
         self.problem = ""
-        self._metrics.swapped(served.version, served.digest, served.sequence)
+        self._metrics.swapped(_told(served))
         log.info("serving bundle %s, version %s, sequence %s", served.digest[:12], served.version, served.sequence)
 
-    def keep(self, problem: str) -> None:
+    def keep(self, problem: str, error: Exception) -> None:
         """Stays with what is served and remembers why."""
         if problem != self.problem:
             log.error("%s", problem)
         self.problem = problem
-        self._metrics.refused()
+        self._metrics.refused(next(reason for kind, reason in _REASONS if isinstance(error, kind)))
 
 
 class Watcher:
@@ -163,7 +206,7 @@ class Watcher:
     def _check_order(self, pointer: Pointer) -> None:
         current = self._champion.current
         if current and pointer.sequence <= current.sequence:
-            raise CorruptArtifactError(
+            raise LowerSequenceError(
                 f"{self._pointer}: points to sequence {pointer.sequence} (bundle {pointer.digest[:12]}) while "
                 f"{current.sequence} (bundle {current.digest[:12]}) is served; a server never goes back to a lower or "
                 "equal number, roll back with `python -m pipeline rollback`."
@@ -179,4 +222,4 @@ class Watcher:
         self._refused = (wanted, time.monotonic() + pause, pause)
         current = self._champion.current
         kept = f"Still serving bundle {current.digest[:12]}" if current else "Nothing is served"
-        self._champion.keep(f"{kept}: {why}")
+        self._champion.keep(f"{kept}: {why}", known or error)

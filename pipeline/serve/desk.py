@@ -58,7 +58,7 @@ class Desk:
 
     def refused(self, refusal: Response) -> None:
         """Counts what a connection refused before there was a request."""
-        self._metrics.answered("unread", refusal.status, 0.0)
+        self._metrics.unread(refusal.status)
 
     def submit(self, connection: Connection, request: Request) -> None:
         """Answers a request now or later, in turn."""
@@ -131,7 +131,9 @@ class Desk:
     async def sweep(self) -> None:
         """Ends connections that keep this server waiting, until it is cancelled."""
         while True:
+            began = time.perf_counter()
             await asyncio.sleep(SWEEP_SECONDS)
+            self._metrics.lagged(time.perf_counter() - began - SWEEP_SECONDS)
             now, limits = time.monotonic(), self._limits
             for connection in list(self._connections):
                 stuck = _past(connection.blocked_since, now, limits.request_timeout_seconds)

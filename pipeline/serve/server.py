@@ -28,6 +28,7 @@ from pipeline.serve.desk import Desk
 from pipeline.serve.histories import UserHistories
 from pipeline.serve.messages import Limits
 from pipeline.serve.metrics import Metrics
+from pipeline.serve.series import timed_collections
 
 BACKLOG = 2048
 log = logging.getLogger("serve")
@@ -40,6 +41,8 @@ class Service:
         """Raises: PipelineError: the port is taken, or the bundle given may not be served."""
         self._settings = settings.serve
         limits, metrics = Limits.of(settings.serve, settings.shop), Metrics()
+        self._metrics = metrics
+        metrics.watch_promise(lambda: settings.gate.max_p99_ms / 1000)
         rehearse = answers.rehearsal(limits)
         self._tls = tls(settings.serve)
         self.socket = bind(settings.serve.host, settings.serve.port)
@@ -69,7 +72,10 @@ class Service:
         if self._watcher:
             self._watcher.start()
         try:
-            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            with (
+                timed_collections(self._metrics.collections),
+                asyncio.Runner(loop_factory=lambda: self._loop) as runner,
+            ):
                 runner.run(self._serve())
         finally:
             if self._watcher:

@@ -75,7 +75,7 @@ def test_every_setting_is_described_with_a_sentence(name: str) -> None:
     assert [field for field, info in fields.items() if not (info.description or "").endswith(".")] == []
 
 
-@pytest.mark.parametrize("page", ["settings.md", "commands.md", "steps.md", "rules.md", "data-rules.md"])
+@pytest.mark.parametrize("page", ["settings.md", "commands.md", "steps.md", "rules.md", "data-rules.md", "metrics.md"])
 def test_the_reference_pages_are_what_the_code_says(page: str) -> None:
     assert (ROOT / "docs" / "reference" / page).read_text() == _generator().pages()[page], "run `make docs`"
 

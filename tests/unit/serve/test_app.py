@@ -215,8 +215,9 @@ def test_metrics_count_requests_by_route_and_status_and_fallbacks(client, bundle
     client.post("/v1/search", json={})
     client.post("/v1/recommend", json={})
     assert (value(refused), value(empty)) == (before[0] + 1, before[1] + 1)
-    assert value(f'serve_model_info{{digest="{digest_of(bundles[0])}",version="None"}}') == 1
-    assert value("serve_swaps_total") == 1 and value("serve_swap_failures_total") == 0
+    labels = f'digest="{digest_of(bundles[0])}",recipe="test_int8",version="None"'
+    assert value(f"serve_model_info{{{labels}}}") == 1
+    assert value("serve_swaps_total") == 1 and value('serve_swap_failures_total{reason="corrupt"}') == 0
 
 
 def test_logs_hold_no_item_id_and_no_query_text(client, caplog):

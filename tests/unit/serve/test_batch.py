@@ -140,7 +140,8 @@ def test_a_batch_before_the_first_champion_is_refused(bundles):
     def nothing() -> Served:
         raise Refusal(503, "No champion yet.")
 
-    settings = settings_module.load([])
-    batches = Batches(nothing, Limits.of(settings.serve, settings.shop), Metrics())
+    limits = Limits.of(settings_module.load([]).serve, settings_module.load([]).shop)
+    app = App(Champion(Metrics()), limits, Metrics())
+    batches = Batches(nothing, app.completed, limits, Metrics())
     with pytest.raises(Refusal, match="No champion yet"):
         asyncio.run(batches.answer(_asked(1)))

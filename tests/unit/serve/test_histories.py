@@ -120,7 +120,7 @@ def test_a_server_without_histories_says_so(without: httpx.Client) -> None:
     assert (answer.status_code, answer.json()["error"][:32]) == (422, "This server keeps no histories; ")
     answer = without.post("/v1/events", json={"events": [{"user_id": "anna", "item_id": "x"}]})
     assert (answer.status_code, answer.json()["error"][:32]) == (404, "This server keeps no histories; ")
-    assert "serve_history_reachable" not in without.get("/metrics").text
+    assert "\nserve_history_reachable" not in without.get("/metrics").text
 
 
 def test_a_server_of_histories_needs_the_key_of_pseudonyms(bundles: list[Path], silent: str) -> None:

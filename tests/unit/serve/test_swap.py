@@ -85,6 +85,7 @@ def test_a_lower_sequence_number_is_refused(followed, bundles):
     with running(Service(followed.settings)) as client:
         followed.point(bundles[1], 4)
         until(lambda: "sequence 4" in problem(client), "the refusal")
+        assert 'serve_swap_failures_total{reason="sequence"} 0.0' not in client.get("/metrics").text
         assert served(client) == digest_of(bundles[0])
         assert client.get("/readyz").status_code == 200
         followed.point(bundles[1], 6)
@@ -102,7 +103,7 @@ def test_a_tampered_bundle_keeps_the_old_one_and_is_told_by_metric(followed, bun
         until(lambda: "query_tower.tflite.gz: this file was changed" in problem(client), "the refusal")
         assert problem(client).startswith(f"Still serving bundle {digest_of(bundles[0])[:12]}")
         assert served(client) == digest_of(bundles[0])
-        assert "serve_swap_failures_total 0.0" not in client.get("/metrics").text
+        assert 'serve_swap_failures_total{reason="corrupt"} 0.0' not in client.get("/metrics").text
         assert client.post("/v1/recommend", json={}).status_code == 200
 
 
