@@ -62,6 +62,7 @@ class Metrics:
         for histogram in (self._seconds, self.stages):
             self.registry.register(histogram)
         self._shed = Counter("serve_shed", "Requests and connections refused for load.", ["reason"], **own)
+        self._kept_out = Counter("serve_kept_out", "Requests of who may not ask.", ["reason"], **own)
         self._fallbacks = Counter("serve_fallbacks", "Answers the towers did not give.", ["fallback"], **own)
         self._lookups = Counter("serve_history_lookups", "Stored histories asked for.", ["outcome"], **own)
         self._told = Counter("serve_history_events", "Events told, by what became of them.", ["outcome"], **own)
@@ -87,6 +88,9 @@ class Metrics:
 
     def shed(self, reason: str) -> None:
         self._shed.labels(reason).inc()
+
+    def kept_out(self, reason: str) -> None:
+        self._kept_out.labels(reason).inc()
 
     def fell_back(self, fallback: str) -> None:
         self._fallbacks.labels(fallback).inc()

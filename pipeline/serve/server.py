@@ -20,14 +20,17 @@ from pipeline.core.errors import UnavailableError, UsageError
 from pipeline.core.run import Layout
 from pipeline.core.sections import Serve
 from pipeline.core.settings import Settings
-from pipeline.serve import answers, champion
+from pipeline.serve import answers, champion, logs, tokens
 from pipeline.serve.app import App
+from pipeline.serve.audit import Audit
 from pipeline.serve.champion import Champion, Watcher
 from pipeline.serve.connection import Connection
 from pipeline.serve.desk import Desk
+from pipeline.serve.guard import MAKE, Guard, is_loopback
 from pipeline.serve.histories import UserHistories
 from pipeline.serve.messages import Limits
 from pipeline.serve.metrics import Metrics
+from pipeline.serve.tokens import Tokens
 
 BACKLOG = 2048
 log = logging.getLogger("serve")
@@ -40,26 +43,41 @@ class Service:
         """Raises: PipelineError: the port is taken, or the bundle given may not be served."""
         self._settings = settings.serve
         limits, metrics = Limits.of(settings.serve, settings.shop), Metrics()
-        rehearse = answers.rehearsal(limits)
+        rehearse, layout = answers.rehearsal(limits), Layout(settings.store.root.resolve())
         self._tls = tls(settings.serve)
+        self._tokens = Tokens(tokens.file_of(settings), tokens.stated(settings.serve.token_digests))
         self.socket = bind(settings.serve.host, settings.serve.port)
+        guard = Guard(self._tokens, self._is_local(), metrics)
         self._watcher = None
         if bundle:
             self.champion = Champion(metrics, champion.load(bundle, rehearse))
         else:
             self.champion = Champion(metrics)
-            layout = Layout(settings.store.root.resolve())
             self._watcher = Watcher(self.champion, layout.pointer, layout.bundle, rehearse, settings.serve.poll_seconds)
             self._watcher.look()
         self._histories = UserHistories.open(settings, metrics)
-        self._app = App(self.champion, limits, metrics, self._histories)
-        self._desk = Desk(self._app, limits, metrics)
+        self._app = App(self.champion, limits, metrics, guard, Audit(layout.audit), self._histories)
+        self._desk = Desk(self._app, limits, metrics, settings.serve.access_log_share)
         self._loop = uvloop.new_event_loop()
         self._ending = asyncio.Event()
 
     @property
     def port(self) -> int:
         return self.socket.getsockname()[1]
+
+    def _is_local(self) -> bool:
+        """Raises: UsageError: other machines can reach it and nobody needs a token."""
+        if is_loopback(self.socket.getsockname()[0]):
+            return True
+        if not self._tokens:
+            self.socket.close()
+            raise UsageError(
+                f"serve.host {self._settings.host} lets other machines ask and there is no token; make one with "
+                f"{MAKE.format(scope='read')}, or set serve.host=127.0.0.1."
+            )
+        if not self._tls:
+            log.warning("tokens travel in the clear: set serve.tls_certificate and serve.tls_key, or see to TLS before")
+        return False
 
     def run(self) -> None:
         """Serves until `stop`, SIGTERM or SIGINT, then drains."""
@@ -85,10 +103,11 @@ class Service:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self._ending.set)
+        secured = {"ssl_handshake_timeout": self._settings.request_timeout_seconds} if self._tls else {}
         listener = await loop.create_server(
-            lambda: Connection(self._desk), sock=self.socket, ssl=self._tls, backlog=BACKLOG
+            lambda: Connection(self._desk), sock=self.socket, ssl=self._tls, backlog=BACKLOG, **secured
         )
-        sweeping = loop.create_task(self._desk.sweep())
+        beside = [loop.create_task(each) for each in (self._desk.sweep(), self._look_at_tokens())]
         if self._histories:
             self._histories.start()
         await self._ending.wait()
@@ -96,9 +115,16 @@ class Service:
         await asyncio.sleep(self._settings.drain_notice_seconds)
         listener.close()
         await self._desk.drain(self._settings.drain_seconds)
-        sweeping.cancel()
+        for task in beside:
+            task.cancel()
         if self._histories:
             await self._histories.close()
+
+    async def _look_at_tokens(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.poll_seconds)
+            # A file system that hangs must not hold up who is being answered.
+            await asyncio.to_thread(self._tokens.look)
 
 
 def tls(serve: Serve) -> ssl.SSLContext | None:
@@ -110,7 +136,8 @@ def tls(serve: Serve) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(serve.tls_certificate, serve.tls_key)
+        # Asked for a password, it would wait for a person at a terminal.
+        context.load_cert_chain(serve.tls_certificate, serve.tls_key, password=lambda: b"")
     except OSError as error:
         raise UsageError(
             f"serve.tls_certificate {serve.tls_certificate} and serve.tls_key {serve.tls_key} cannot be used "
@@ -144,7 +171,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def serve(settings: Settings, bundle: Path | None, port_file: Path | None) -> None:
     """Serves until SIGTERM or SIGINT, then drains."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up(settings.serve.log_format)
     service = Service(settings, bundle)
     if port_file:
         write_beside(port_file, f"{service.port}\n")
