@@ -22,7 +22,6 @@ from pipeline.serve.exchange import (
     HOST,
     HTML,
     READ,
-    TRANSFER_ENCODING,
     Request,
     Response,
 )
@@ -70,7 +69,6 @@ class Connection(asyncio.Protocol):
         self._refused: Response | None = None
         self._is_last = self._is_paused = self._is_going_on = False
         self._clear()
-        self.is_open = True
         now = time.monotonic()
         self._idle_since = now
         self._reading_since: float | None = None
@@ -89,7 +87,6 @@ class Connection(asyncio.Protocol):
             self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.is_open = False
         self._read_no_more()
         self._waiting.clear()
         self._desk.farewell(self)
@@ -109,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._blocked_since = time.monotonic()
 
     def resume_writing(self) -> None:
-        if not self._transport.is_closing():
+        if self.is_open:
             self._blocked_since = None
             self._go_on()
 
@@ -192,6 +189,10 @@ class Connection(asyncio.Protocol):
     # What the desk calls.
 
     @property
+    def is_open(self) -> bool:
+        return not self._transport.is_closing()
+
+    @property
     def is_idle(self) -> bool:
         return self._answering is None and not self._is_pending and self._reading_since is None
 
@@ -201,7 +202,7 @@ class Connection(asyncio.Protocol):
 
     def answer(self, response: Response, request_id: bytes) -> None:
         """Writes the answer to the request that was handed in last, and goes on to the next."""
-        if self._answering is None or self._transport.is_closing():
+        if self._answering is None or not self.is_open:
             return
         request, keep = self._answering
         self._answering = None
@@ -251,7 +252,7 @@ class Connection(asyncio.Protocol):
                     break
         finally:
             self._is_going_on = False
-        if self.is_open and not self._transport.is_closing():
+        if self.is_open:
             self._settle()
 
     def _parse(self) -> None:

@@ -112,7 +112,10 @@ class Service:
             self._histories.start()
         await self._ending.wait()
         self._app.draining = True
-        await asyncio.sleep(self._settings.drain_notice_seconds)
+        self._ending.clear()
+        with contextlib.suppress(TimeoutError):
+            # Told a second time, it gives no more notice.
+            await asyncio.wait_for(self._ending.wait(), self._settings.drain_notice_seconds)
         listener.close()
         await self._desk.drain(self._settings.drain_seconds)
         for task in beside:
