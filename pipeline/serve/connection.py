@@ -339,7 +339,7 @@ class Connection(asyncio.Protocol):
 
 def _target(url: bytes) -> tuple[str, bytes]:
     """Returns the decoded path and the query string of what was asked for."""
-    if not url.startswith(b"/"):
+    if b"://" in url and not url.startswith(b"/"):
         # Asked as of a proxy: the whole address.
         url = b"/" + url.partition(b"://")[2].partition(b"/")[2]
     path, _, query_string = url.partition(b"?")

@@ -9,6 +9,7 @@ from pipeline.serve.messages import encode
 
 JSON = b"application/json"
 HTML = b"text/html; charset=utf-8"
+MOST_LETTERS = 400
 RETRY_AFTER = (b"retry-after", b"1")
 
 
@@ -43,6 +44,9 @@ class Response(NamedTuple):
 
     @classmethod
     def refusal(cls, status: int, sentence: str, *headers: tuple[bytes, bytes]) -> Response:
+        if len(sentence) > MOST_LETTERS:
+            # What it quotes may be as long as a request; how it begins and what to do, at its end, are kept.
+            sentence = f"{sentence[: MOST_LETTERS - 100]} … {sentence[-97:]}"
         return cls(status, encode({"error": sentence}), JSON, headers)
 
 

@@ -9,16 +9,15 @@ import gc
 import logging
 import signal
 import socket
-import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
 from pipeline.core.artifacts import write_beside
 from pipeline.core.errors import UnavailableError, UsageError
 from pipeline.core.run import Layout
-from pipeline.core.sections import Serve
 from pipeline.core.settings import Settings
 from pipeline.serve import answers, champion, logs, tokens
 from pipeline.serve.app import App
@@ -30,6 +29,7 @@ from pipeline.serve.guard import MAKE, Guard, is_loopback
 from pipeline.serve.histories import UserHistories
 from pipeline.serve.messages import Limits
 from pipeline.serve.metrics import Metrics
+from pipeline.serve.tls import Certificate
 from pipeline.serve.tokens import Tokens
 
 BACKLOG = 2048
@@ -44,7 +44,7 @@ class Service:
         self._settings = settings.serve
         limits, metrics = Limits.of(settings.serve, settings.shop), Metrics()
         rehearse, layout = answers.rehearsal(limits), Layout(settings.store.root.resolve())
-        self._tls = tls(settings.serve)
+        self._certificate = Certificate.of(settings.serve)
         self._tokens = Tokens(tokens.file_of(settings), tokens.stated(settings.serve.token_digests))
         self.socket = bind(settings.serve.host, settings.serve.port)
         guard = Guard(self._tokens, self._is_local(), metrics)
@@ -75,7 +75,7 @@ class Service:
                 f"serve.host {self._settings.host} lets other machines ask and there is no token; make one with "
                 f"{MAKE.format(scope='read')}, or set serve.host=127.0.0.1."
             )
-        if not self._tls:
+        if not self._certificate:
             log.warning("tokens travel in the clear: set serve.tls_certificate and serve.tls_key, or see to TLS before")
         return False
 
@@ -103,11 +103,14 @@ class Service:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self._ending.set)
-        secured = {"ssl_handshake_timeout": self._settings.request_timeout_seconds} if self._tls else {}
+        secured: dict[str, Any] = {}
+        if self._certificate:
+            seconds = self._settings.request_timeout_seconds
+            secured = {"ssl": self._certificate.context, "ssl_handshake_timeout": seconds}
         listener = await loop.create_server(
-            lambda: Connection(self._desk), sock=self.socket, ssl=self._tls, backlog=BACKLOG, **secured
+            lambda: Connection(self._desk), sock=self.socket, backlog=BACKLOG, **secured
         )
-        beside = [loop.create_task(each) for each in (self._desk.sweep(), self._look_at_tokens())]
+        beside = [loop.create_task(each) for each in (self._desk.sweep(), self._look())]
         if self._histories:
             self._histories.start()
         await self._ending.wait()
@@ -123,30 +126,13 @@ class Service:
         if self._histories:
             await self._histories.close()
 
-    async def _look_at_tokens(self) -> None:
+    async def _look(self) -> None:
         while True:
             await asyncio.sleep(self._settings.poll_seconds)
             # A file system that hangs must not hold up who is being answered.
             await asyncio.to_thread(self._tokens.look)
-
-
-def tls(serve: Serve) -> ssl.SSLContext | None:
-    """Raises: UsageError: the certificate or its key is missing, cannot be read, or they do not fit."""
-    if not (serve.tls_certificate or serve.tls_key):
-        return None
-    if not (serve.tls_certificate and serve.tls_key):
-        raise UsageError("TLS needs a certificate and its key; set both serve.tls_certificate and serve.tls_key.")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        # Asked for a password, it would wait for a person at a terminal.
-        context.load_cert_chain(serve.tls_certificate, serve.tls_key, password=lambda: b"")
-    except OSError as error:
-        raise UsageError(
-            f"serve.tls_certificate {serve.tls_certificate} and serve.tls_key {serve.tls_key} cannot be used "
-            f"({error.strerror or error}); they must be a PEM chain and its PEM key."
-        ) from None
-    return context
+            if self._certificate:
+                await asyncio.to_thread(self._certificate.look)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -140,7 +140,9 @@ def test_another_protocol_is_not_spoken_and_the_request_is_answered_whole(servin
     with connected(serving().port) as wire:
         wire.send(request("POST", "/healthz", b"{}" * 3000, **offers) + ALIVE)
         assert [wire.reply().status for _ in range(2)] == [405, 200]
-        wire.send(request("POST", "/v1/recommend", transfer_encoding="chunked", **offers) + b"2\r\n{}\r\n0\r\n\r\n" + ALIVE)
+        wire.send(
+            request("POST", "/v1/recommend", transfer_encoding="chunked", **offers) + b"2\r\n{}\r\n0\r\n\r\n" + ALIVE
+        )
         assert [wire.reply().status for _ in range(2)] == [503, 200]
         wire.send(request("GET", "/healthz", **offers, sec_websocket_version="13"))
         assert wire.reply().status == 200
