@@ -164,8 +164,7 @@ def _operation(route: Route, about: About, limits: Limits) -> dict[str, Any]:
         scope = route.scope.name.lower()
         found |= {"security": [{"token": []}], "description": f"Asks for a token with the scope {scope}."}
         if route.scope < Scope.ADMIN:
-            found["security"].append({})
-            found["description"] += " Without any token the server answers its own machine."
+            found["description"] += " A server that has no tokens answers its own machine without."
     return found
 
 

@@ -34,7 +34,7 @@ class Certificate:
         return cls(serve.tls_certificate, serve.tls_key)
 
     def look(self) -> None:
-        """Takes up files that changed; a pair that does not hold changes nothing, and is tried again once it changes."""
+        """Takes up files that changed; a pair that does not hold changes nothing until it changes again."""
         state = self._state()
         if state == self._seen:
             return

@@ -72,7 +72,7 @@ def test_refusals_are_described_by_status(document):
         assert {"200", "400", "405", "408", "413", "431", "500"} <= statuses
         assert ({"401", "403"} <= statuses) == ("security" in said), path
     recommend = document["paths"]["/v1/recommend"]["post"]
-    assert recommend["security"] == [{"token": []}, {}]
+    assert recommend["security"] == [{"token": []}]
     assert set(recommend["responses"]["503"]["headers"]) == {"x-request-id", "retry-after"}
 
 
