@@ -7,6 +7,7 @@ import contextlib
 import errno
 import gc
 import logging
+import resource
 import signal
 import socket
 import threading
@@ -33,6 +34,8 @@ from pipeline.serve.tls import Certificate
 from pipeline.serve.tokens import Tokens
 
 BACKLOG = 2048
+OTHER_FILES = 256
+"""What a process opens beside its connections."""
 log = logging.getLogger("serve")
 
 
@@ -158,9 +161,23 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def allow_files(connections: int) -> None:
+    """Lets this process hold so many connections, which are files to the system, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_FILES
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        log.warning(
+            "serve.max_connections is %d and this process may open %d files; raise ulimit -n", connections, hard
+        )
+        wanted = hard
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def serve(settings: Settings, bundle: Path | None, port_file: Path | None) -> None:
     """Serves until SIGTERM or SIGINT, then drains."""
     logs.set_up(settings.serve.log_format)
+    allow_files(settings.serve.max_connections)
     service = Service(settings, bundle)
     if port_file:
         write_beside(port_file, f"{service.port}\n")
