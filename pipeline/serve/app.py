@@ -210,7 +210,8 @@ class App:
 
     def _described(self) -> Response:
         if self._description is None:
-            self._description = Response.of(openapi.document(self.routes, self._limits))
+            knows_users = self._histories is not None
+            self._description = Response.of(openapi.document(self.routes, self._limits, knows_users))
         return self._description
 
 

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from pipeline.serve import answers
-from pipeline.serve.messages import AnswerBody, Limits, RecommendRequest, SearchRequest
+from pipeline.serve.messages import (
+    AnswerBody,
+    EventsBody,
+    EventsRequest,
+    Limits,
+    RecommendRequest,
+    SearchRequest,
+)
 from pipeline.serve.status import AliveBody, ErrorBody, ModelBody, ReadyBody
 from pipeline.serve.tokens import Scope
 
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.serve.app import Route
 
 SCHEMAS = "#/components/schemas/{name}"
+NAMES_OF_USERS = ("user_id", "pseudonym")
 _HISTORY = [{"item_id": "85123A", "event_type": "view", "event_time": "2011-12-08T10:00:00Z"}]
 _K = {
     "name": "k",
@@ -77,6 +85,13 @@ ABOUT: dict[str, About] = {
         {"text": {"query": "white lantern", "k": 5}, "personal": {"query": "bag", "history": _HISTORY, "k": 5}},
         more={422: _UNFIT, 503: _NOT_READY},
     ),
+    "/v1/events": About(
+        "Tells what users did, as it happens, so that later answers know it.",
+        EventsBody,
+        EventsRequest,
+        {"a view": {"events": [{"user_id": "u-17", "item_id": "85123A", "event_type": "view"}]}},
+        more={404: "This server keeps no histories.", 422: _UNFIT, 503: "The histories cannot be written: send again."},
+    ),
     answers.SIMILAR: About(
         "Gives an item's neighbours.",
         AnswerBody,
@@ -106,14 +121,21 @@ _GUARDED = {
 }
 
 
-def document(routes: Sequence[Route], limits: Limits) -> dict[str, Any]:
-    """Returns the document of these routes under these limits."""
+def document(routes: Sequence[Route], limits: Limits, knows_users: bool) -> dict[str, Any]:
+    """Returns the document of these routes under these limits.
+
+    Args:
+        knows_users: histories are kept, so that a request may name a user.
+    """
     described = [(route, ABOUT[route.name]) for route in routes]
     structs = {kind for _, about in described for kind in (about.answer, about.body) if isinstance(kind, type)}
     ordered = sorted(structs | {ErrorBody}, key=lambda kind: kind.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template=SCHEMAS)
     for schema in schemas.values():
         _bound(schema, limits)
+        if not knows_users and "history" in schema.get("properties", {}):
+            for name in NAMES_OF_USERS:
+                schema["properties"].pop(name)
     return {
         "openapi": "3.1.0",
         "info": {

@@ -16,7 +16,7 @@ UNFIT = "ensure_resource_availability,use_after_free"
 
 
 def test_the_server_does_what_its_document_says_whatever_is_asked(tiny_bundle: Path, tmp_path: Path) -> None:
-    token = tokens.add(tmp_path / "serve" / "tokens.json", "fuzzer", "read")
+    token = tokens.add(tmp_path / "serve" / "tokens.json", "fuzzer", "write")
     port = free_port()
     command = [sys.executable, "-m", "pipeline", "serve", f"--bundle={tiny_bundle}", f"--port={port}"]
     command += [f"--set=store.root={tmp_path}", "--set=serve.max_history=20", "--set=serve.log_format=json"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 
+import msgspec
 import pytest
 
 from pipeline.core import settings as settings_module
 from pipeline.serve import openapi, page
-from pipeline.serve.messages import Limits
+from pipeline.serve.app import Route
+from pipeline.serve.exchange import Response
+from pipeline.serve.messages import EventsRequest, Limits
 from tests.fixtures.bundles import item_id
 
 
@@ -47,9 +49,11 @@ def test_what_every_example_asks_is_answered(client, document):
         content = said.get("requestBody", {}).get("content", {}).get("application/json", {})
         for name, example in content.get("examples", {}).items():
             answer = client.request(method, path, json=example["value"])
-            assert answer.status_code == 200, (path, name, answer.text)
+            # This server has no Redis to keep events in; what they must be is checked all the same.
+            known = msgspec.convert(example["value"], openapi.ABOUT[path].body)
+            assert answer.status_code == (404 if isinstance(known, EventsRequest) else 200), (path, name, answer.text)
             asked += 1
-    assert asked >= 5
+    assert asked >= 6
 
 
 def test_an_item_of_the_bundle_has_what_the_document_promises(client, document):
@@ -76,10 +80,12 @@ def test_refusals_are_described_by_status(document):
     assert set(recommend["responses"]["503"]["headers"]) == {"x-request-id", "retry-after"}
 
 
-def test_the_document_of_other_settings_is_made_of_the_same_code():
-    settings = settings_module.load(["serve.max_k=7"])
-    made = openapi.document([], Limits.of(settings.serve, settings.shop))
-    assert made["paths"] == {} and "ErrorBody" in json.dumps(made)
+def test_users_may_be_named_where_histories_are_kept(document):
+    settings = settings_module.load([])
+    route = Route("/v1/search", "POST", lambda _: Response.of({}))
+    kept = openapi.document([route], Limits.of(settings.serve, settings.shop), knows_users=True)
+    told = [set(made["components"]["schemas"]["SearchRequest"]["properties"]) for made in (kept, document)]
+    assert told[0] - told[1] == {"user_id", "pseudonym"}
 
 
 def test_the_page_runs_its_own_script_alone_and_asks_nobody_else(client):
