@@ -3,7 +3,7 @@
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE}
 
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIPELINE_SERVE__LOG_FORMAT=json
 WORKDIR /srv/nightshift
 COPY requirements.txt .
 # The versions everything else was tested with, of the few packages the server imports.
@@ -23,4 +23,8 @@ COPY pipeline/simulate/__init__.py pipeline/simulate/commands.py pipeline/simula
 RUN useradd --create-home --uid 10001 nightshift && mkdir -p /srv/state && chown nightshift /srv/state
 USER nightshift
 EXPOSE 8080
+# Open to everybody, like /readyz; all that answers about the shop asks for a token, and without one it does not start:
+# PIPELINE_SERVE__TOKEN_DIGESTS='["shop:read:SHA256"]', or serve/tokens.json below the store's root.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
+    CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
 ENTRYPOINT ["python3", "-m", "pipeline", "serve", "--set", "serve.host=0.0.0.0", "--port", "8080"]

@@ -206,12 +206,16 @@ def _beside(final: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def write_beside(path: Path, text: str) -> None:
-    """Replaces a small file in one step; a reader sees the old text or the new, never a part."""
+def write_beside(path: Path, text: str, mode: int = 0o666) -> None:
+    """Replaces a small file in one step; a reader sees the old text or the new, never a part.
+
+    Args:
+        mode: who may read and write it, less what the process masks.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with beside.open("w") as file:
+        with open(beside, "w", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

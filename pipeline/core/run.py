@@ -59,6 +59,14 @@ class Layout:
     def pointer(self) -> Path:
         return self.root / "serving" / "champion.json"
 
+    @property
+    def tokens(self) -> Path:
+        return self.root / "serve" / "tokens.json"
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "serve" / "audit.jsonl"
+
     def champion(self) -> str | None:
         """Returns the digest of the bundle that servers are pointed to; None where none is, or it cannot be read."""
         try:

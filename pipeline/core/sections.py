@@ -379,6 +379,18 @@ class Serve(Section):
         None, description="PEM file of the certificates; unset is plain HTTP."
     )
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
+    tokens_file: Path | None = Field(
+        None, description="File of the tokens' digests; unset is serve/tokens.json below the store's root."
+    )
+    token_digests: tuple[str, ...] = Field(
+        (), description="Tokens beside those of the file, each as NAME:SCOPE:SHA256; as JSON list in the environment."
+    )
+    log_format: Literal["plain", "json"] = Field(
+        "plain", description="How the server's log is written: lines for people, or one JSON object a line."
+    )
+    access_log_share: float = Field(
+        0, ge=0, le=1, description="Share of requests that are logged: route, status, time taken, request id."
+    )
 
 
 class Simulate(Section):

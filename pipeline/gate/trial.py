@@ -140,7 +140,9 @@ def started(bundle: Path, settings: Settings, scratch: Path, name: str) -> Itera
 
 def _command(bundle: Path, settings: Settings, port_file: Path) -> list[str]:
     same = {f"serve.{n}": v for n, v in settings.serve.model_dump(mode="json").items() if n.startswith("max_")}
-    same |= {"serve.host": HOST, "shop.k": settings.shop.k}
+    # Nobody but this process reaches it: no tokens, whatever the store's and the environment's are.
+    same |= {"serve.host": HOST, "serve.tokens_file": port_file.with_suffix(".tokens"), "serve.token_digests": []}
+    same |= {"shop.k": settings.shop.k}
     assignments = [f"--set={name}={value}" for name, value in same.items()]
     words = ["-m", "pipeline", "serve", f"--bundle={bundle}", "--port=0", f"--port-file={port_file}"]
     return [sys.executable, *words, f"--parent={os.getpid()}", *assignments]

@@ -83,7 +83,8 @@ def prove(bundle: Bundle, settings: Settings) -> None:
 def _server(bundle: Bundle, settings: Settings, scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
     words = [sys.executable, "-m", "pipeline", "serve", "--bundle", str(bundle.path), "--port", "0"]
     words += ["--port-file", str(scratch / PORT), "--parent", str(os.getpid()), "--set", "serve.host=127.0.0.1"]
-    for name, value in settings.serve.model_dump(exclude={"host", "port", "tls_certificate", "tls_key"}).items():
+    own = {"host", "port", "tls_certificate", "tls_key", "tokens_file", "token_digests"}
+    for name, value in settings.serve.model_dump(mode="json", exclude=own).items():
         words += ["--set", f"serve.{name}={json.dumps(value)}"]
     with (scratch / LOG).open("wb") as output, subprocess.Popen(words, stdout=output, stderr=output) as process:
         try:

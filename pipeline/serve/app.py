@@ -6,17 +6,21 @@ import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.core.errors import PipelineError
-from pipeline.serve import answers, messages
+from pipeline.serve import answers, messages, openapi, page
 from pipeline.serve.answers import Given
+from pipeline.serve.audit import Audit
 from pipeline.serve.batch import Batches
 from pipeline.serve.champion import Champion, Served
-from pipeline.serve.exchange import Request, Response
+from pipeline.serve.exchange import RETRY_AFTER, Request, Response
+from pipeline.serve.guard import Guard
 from pipeline.serve.histories import Asked, UserHistories, names_user
 from pipeline.serve.messages import HistorySource, Limits, Refusal
 from pipeline.serve.metrics import Metrics
+from pipeline.serve.status import AliveBody, ModelBody, ReadyBody
+from pipeline.serve.tokens import Scope
 
 log = logging.getLogger("serve")
 Answered = Response | Awaitable[Response]
@@ -28,12 +32,14 @@ class Route(NamedTuple):
     Attributes:
         name: as it is counted; never what a client sent.
         method: HEAD is taken where GET is.
+        scope: of the token it asks for.
         waits: in the queue; probes do not.
     """
 
     name: str
     method: str
     answer: Callable[[Request], Answered]
+    scope: Scope = Scope.READ
     waits: bool = True
 
 
@@ -41,27 +47,41 @@ class App:
     """Answers requests by the bundle that is served at that moment."""
 
     def __init__(
-        self, champion: Champion, limits: Limits, metrics: Metrics, histories: UserHistories | None = None
+        self,
+        champion: Champion,
+        limits: Limits,
+        metrics: Metrics,
+        guard: Guard,
+        audit: Audit,
+        histories: UserHistories | None = None,
     ) -> None:
         self._champion, self._limits, self._metrics, self._histories = champion, limits, metrics, histories
+        self._guard, self._audit = guard, audit
         self.draining = False
         routes = [
             Route(answers.RECOMMEND, "POST", self._asked(answers.RECOMMEND, messages.read_recommend)),
             Route(answers.SEARCH, "POST", self._asked(answers.SEARCH, messages.read_search)),
             Route(answers.BATCH, "POST", Batches(self._served, self.completed, limits, metrics).answer),
-            Route("/v1/events", "POST", self._told),
-            Route("/healthz", "GET", lambda _: Response.of({"alive": True}), waits=False),
-            Route("/readyz", "GET", self._ready, waits=False),
+            Route("/v1/events", "POST", self._told, Scope.WRITE),
             Route("/v1/model", "GET", self._model),
             # A server that has too much to do must still be able to say so.
             Route("/metrics", "GET", self._measured, waits=False),
+            Route("/healthz", "GET", lambda _: Response.of(AliveBody(True)), Scope.OPEN, waits=False),
+            Route("/readyz", "GET", self._ready, Scope.OPEN, waits=False),
+            Route("/openapi.json", "GET", lambda _: self._described(), Scope.OPEN, waits=False),
+            Route("/", "GET", lambda _: page.response(), Scope.OPEN, waits=False),
         ]
         self._routes = {route.name: route for route in routes}
         self._similar = Route(answers.SIMILAR, "GET", self._similar_to)
-        known = ", ".join([*self._routes, answers.SIMILAR])
+        known = ", ".join(route.name for route in self.routes)
         lost = Response.refusal(404, f"There is nothing here; known are {known}.")
-        self._nothing = Route("unknown", "", lambda _: lost)
+        self._nothing = Route("unknown", "", lambda _: lost, Scope.OPEN, waits=False)
+        self._description: Response | None = None
         metrics.watch_ready(lambda: self.is_ready)
+
+    @property
+    def routes(self) -> list[Route]:
+        return [*self._routes.values(), self._similar]
 
     def route(self, path: str) -> Route:
         found = self._routes.get(path)
@@ -71,29 +91,59 @@ class App:
 
     def respond(self, route: Route, request: Request, request_id: bytes) -> Answered:
         """Answers at once, or returns what will have the answer. Raises nothing."""
+        return self.refusal(route, request, request_id) or self.answer(route, request, request_id)
+
+    def refusal(self, route: Route, request: Request, request_id: bytes) -> Response | None:
+        """Returns None for what may be asked, by this method and by whoever asks."""
         if route.method and request.method not in (route.method, "HEAD" if route.method == "GET" else ""):
-            return Response.refusal(405, f"This route takes {route.method}, not {request.method[:16]}.")
+            sentence = f"This route takes {route.method}, not {request.method[:16]}."
+            takes = f"{route.method}, HEAD" if route.method == "GET" else route.method
+            return Response.refusal(405, sentence, (b"allow", takes.encode()))
+        refusal = self._guard.refusal(route.scope, request.headers)
+        if refusal and route.scope is Scope.ADMIN and refusal.status == 403:
+            self._note(route, request, request_id, refusal)
+        return refusal
+
+    def answer(self, route: Route, request: Request, request_id: bytes) -> Answered:
+        """Answers what `refusal` lets through, as `respond` does."""
+        if route.scope is Scope.ADMIN and not self._audit.is_writable():
+            return Response.refusal(503, "The record of admin calls cannot be written, so none is taken; see its log.")
         try:
             answered = route.answer(request)
         except Exception as error:
-            return self._failed(route, request_id, error)
-        return answered if isinstance(answered, Response) else self._awaited(route, request_id, answered)
+            answered = self._failed(route, request_id, error)
+        if not isinstance(answered, Response):
+            return self._awaited(route, request, request_id, answered)
+        return self._noted(route, request, request_id, answered)
 
-    async def _awaited(self, route: Route, request_id: bytes, answered: Awaitable[Response]) -> Response:
+    async def _awaited(
+        self, route: Route, request: Request, request_id: bytes, answered: Awaitable[Response]
+    ) -> Response:
         try:
-            return await answered
+            response = await answered
         except Exception as error:
-            return self._failed(route, request_id, error)
+            response = self._failed(route, request_id, error)
+        return self._noted(route, request, request_id, response)
+
+    def _noted(self, route: Route, request: Request, request_id: bytes, response: Response) -> Response:
+        if route.scope is Scope.ADMIN:
+            self._note(route, request, request_id, response)
+        return response
+
+    def _note(self, route: Route, request: Request, request_id: bytes, response: Response) -> None:
+        who = self._guard.who(request.headers)
+        self._audit.note(who, f"{route.method} {route.name}", request_id.decode(), response.status)
 
     def _failed(self, route: Route, request_id: bytes, error: Exception) -> Response:
         if isinstance(error, Refusal):
-            return Response.refusal(error.status, error.sentence)
+            return Response.refusal(error.status, error.sentence, *([RETRY_AFTER] if error.status == 503 else []))
         if isinstance(error, PipelineError):
             return Response.refusal(422, str(error))
         # The message of an unexpected error may quote the request, so only its kind and place are logged.
         place = traceback.extract_tb(error.__traceback__)[-1]
         told = f"{type(error).__name__} at {place.filename}:{place.lineno}"
-        log.error("%s failed: %s", route.name, told, extra={"request_id": request_id.decode()})
+        facts = {"event": "failure", "route": route.name, "status": 500, "request_id": request_id.decode()}
+        log.error("%s failed: %s, request %s", route.name, told, facts["request_id"], extra=facts)
         return Response.refusal(500, "The server failed to answer this request; its log says where.")
 
     def _asked(self, route: str, read: Callable[[bytes], Asked]) -> Callable[[Request], Answered]:
@@ -158,21 +208,28 @@ class App:
         if self.draining:
             problem = "This server is ending; ask another."
         ready = self.is_ready
-        return Response.of({"ready": ready, **_name(served), "problem": problem or None}, 200 if ready else 503)
+        body = ReadyBody(ready=ready, problem=problem or None)
+        if served:
+            body.model_version, body.bundle_digest, body.sequence = served.version, served.digest, served.sequence
+        return Response.of(body, 200 if ready else 503)
 
     def _model(self, _: Request) -> Response:
         served = self._served()
         bundle = served.bundle
-        facts = {
-            "items": len(served.retriever.catalogue),
-            "recipe": bundle.recipe,
-            "data_end": bundle.data_end,
-            "index": bundle.manifest["index"],
-        }
-        return Response.of({**_name(served), **facts, "bytes": bundle.bytes})
+        body = ModelBody(
+            model_version=served.version,
+            bundle_digest=served.digest,
+            sequence=served.sequence,
+            items=len(served.retriever.catalogue),
+            recipe=bundle.recipe,
+            data_end=bundle.data_end,
+            index=bundle.manifest["index"],
+            bytes=bundle.bytes,
+        )
+        return Response.of(body)
 
-
-def _name(served: Served | None) -> dict[str, Any]:
-    if served is None:
-        return {"model_version": None, "bundle_digest": None, "sequence": None}
-    return {"model_version": served.version, "bundle_digest": served.digest, "sequence": served.sequence}
+    def _described(self) -> Response:
+        if self._description is None:
+            knows_users = self._histories is not None
+            self._description = Response.of(openapi.document(self.routes, self._limits, knows_users))
+        return self._description

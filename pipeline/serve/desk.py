@@ -2,21 +2,23 @@
 
 One request is answered at a time, on the event loop, since an answer is nothing but computing. So a request waits for
 those before it, and when more wait than can be answered in time the rest are refused at once, which costs next to
-nothing, instead of everybody being late. Probes do not wait.
+nothing, instead of everybody being late. Probes do not wait, and who may not ask is told so without a place in it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+import random
 import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.serve.app import App, Route
-from pipeline.serve.exchange import REQUEST_ID, Request, Response
+from pipeline.serve.exchange import REQUEST_ID, RETRY_AFTER, Request, Response
 from pipeline.serve.messages import Limits
 from pipeline.serve.metrics import Metrics
 
@@ -24,24 +26,36 @@ if TYPE_CHECKING:
     from pipeline.serve.connection import Connection
 
 SWEEP_SECONDS = 0.5
-LINGER_SECONDS = 2.0
+TELL_SECONDS = 1.0
 MAX_REQUEST_ID = 64
-RETRY_AFTER = (b"retry-after", b"1")
 _NAMED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+log = logging.getLogger("serve")
+
+
+class Asked(NamedTuple):
+    """A request and where its answer goes."""
+
+    connection: Connection
+    route: Route
+    request: Request
+    request_id: bytes
 
 
 class Desk:
     """Takes requests from connections and gives answers back. All of it runs on the event loop."""
 
-    def __init__(self, app: App, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, app: App, limits: Limits, metrics: Metrics, access_log_share: float = 0.0) -> None:
         self._app, self._limits, self._metrics = app, limits, metrics
+        self._access_log_share = access_log_share
         self.max_body_bytes = limits.max_body_bytes
         self.draining = False
         self._connections: set[Connection] = set()
-        self._queue: deque[tuple[Connection, Route, Request, bytes]] = deque()
+        self._queue: deque[Asked] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefix, self._numbers = secrets.token_hex(6).encode(), itertools.count(1)
+        self._untold: Counter[str] = Counter()
+        self._told_at = 0.0
         metrics.watch(lambda: len(self._queue), lambda: len(self._connections))
 
     # What connections call.
@@ -56,21 +70,25 @@ class Desk:
     def farewell(self, connection: Connection) -> None:
         self._connections.discard(connection)
 
-    def refused(self, refusal: Response) -> None:
-        """Counts what a connection refused before there was a request."""
+    def refused(self, refusal: Response) -> bytes:
+        """Counts what a connection refused before there was a request; returns the id it is known by."""
         self._metrics.unread(refusal.status)
+        return self._new_id()
 
     def submit(self, connection: Connection, request: Request) -> None:
         """Answers a request now or later, in turn."""
         route = self._app.route(request.path)
-        request_id = self._named(request)
-        if not route.waits:
-            self._answer(connection, route, request, request_id)
+        asked = Asked(connection, route, request, self._named(request))
+        refusal = self._app.refusal(route, request, asked.request_id)
+        if refusal:
+            self._done(asked, refusal)
+        elif not route.waits:
+            self._answer(asked)
         elif len(self._queue) >= self._limits.max_queue or len(self._tasks) >= self._limits.max_queue:
-            refusal = self._shed("queue", "This server has more to do than it can in time; ask again in a second.")
-            self._done(connection, route, refusal, request, request_id)
+            sentence = "This server has more to do than it can in time; ask again in a second."
+            self._done(asked, self._shed("queue", sentence))
         else:
-            self._queue.append((connection, route, request, request_id))
+            self._queue.append(asked)
             if len(self._queue) == 1:
                 self._running.call_soon(self._work)
 
@@ -82,41 +100,47 @@ class Desk:
 
     def _work(self) -> None:
         """Answers one request, and lets the loop read what has arrived before the next."""
-        connection, route, request, request_id = self._queue[0]
-        waited = time.perf_counter() - request.arrived
-        self._metrics.stages.observe("queue", waited)
-        if waited > self._limits.max_wait_seconds:
-            refusal = self._shed("wait", "This request waited longer than it may; ask again in a second.")
-            self._done(connection, route, refusal, request, request_id)
-        else:
-            self._answer(connection, route, request, request_id)
-        # Taken out last, so that whoever submits meanwhile does not set off a second worker.
-        self._queue.popleft()
-        if self._queue:
-            self._running.call_soon(self._work)
+        try:
+            self._take_turn(self._queue[0])
+        finally:
+            # Taken out last, so that whoever submits meanwhile does not set off a second worker.
+            self._queue.popleft()
+            if self._queue:
+                self._running.call_soon(self._work)
 
-    def _answer(self, connection: Connection, route: Route, request: Request, request_id: bytes) -> None:
-        response = self._app.respond(route, request, request_id)
-        if isinstance(response, Response):
-            self._done(connection, route, response, request, request_id)
+    def _take_turn(self, asked: Asked) -> None:
+        waited = time.perf_counter() - asked.request.arrived
+        self._metrics.stages.observe("queue", waited)
+        if not asked.connection.is_open:
+            self._metrics.shed("gone")
+        elif waited > self._limits.max_wait_seconds:
+            sentence = "This request waited longer than it may; ask again in a second."
+            self._done(asked, self._shed("wait", sentence))
         else:
-            task = self._running.create_task(self._later(connection, route, response, request, request_id))
+            self._answer(asked)
+
+    def _answer(self, asked: Asked) -> None:
+        response = self._app.answer(asked.route, asked.request, asked.request_id)
+        if isinstance(response, Response):
+            self._done(asked, response)
+        else:
+            task = self._running.create_task(self._later(asked, response))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _later(
-        self, connection: Connection, route: Route, response: Awaitable[Response], request: Request, request_id: bytes
-    ) -> None:
-        self._done(connection, route, await response, request, request_id)
+    async def _later(self, asked: Asked, response: Awaitable[Response]) -> None:
+        self._done(asked, await response)
 
-    def _done(
-        self, connection: Connection, route: Route, response: Response, request: Request, request_id: bytes
-    ) -> None:
-        self._metrics.answered(route.name, response.status, time.perf_counter() - request.arrived)
-        connection.answer(response, request_id)
+    def _done(self, asked: Asked, response: Response) -> None:
+        seconds = time.perf_counter() - asked.request.arrived
+        self._metrics.answered(asked.route.name, response.status, seconds)
+        if self._access_log_share and random.random() < self._access_log_share:
+            _tell_access(asked, response.status, seconds)
+        asked.connection.answer(response, asked.request_id)
 
     def _shed(self, reason: str, sentence: str) -> Response:
         self._metrics.shed(reason)
+        self._untold[reason] += 1
         return Response.refusal(503, sentence, RETRY_AFTER)
 
     def _named(self, request: Request) -> bytes:
@@ -124,37 +148,51 @@ class Desk:
         given = request.headers.get(REQUEST_ID)
         if given and len(given) <= MAX_REQUEST_ID and _NAMED.issuperset(given):
             return given
+        return self._new_id()
+
+    def _new_id(self) -> bytes:
         return b"%s-%d" % (self._prefix, next(self._numbers))
 
     # What the server calls.
 
     async def sweep(self) -> None:
-        """Ends connections that keep this server waiting, until it is cancelled."""
+        """Ends connections that keep this server waiting and tells what was shed, until it is cancelled."""
+        limits = self._limits
         while True:
-            began = time.perf_counter()
-            await asyncio.sleep(SWEEP_SECONDS)
-            self._metrics.lagged(time.perf_counter() - began - SWEEP_SECONDS)
-            now, limits = time.monotonic(), self._limits
+            pause, began = min(SWEEP_SECONDS, limits.request_timeout_seconds / 4), time.monotonic()
+            await asyncio.sleep(pause)
+            now = time.monotonic()
+            self._metrics.lagged(now - began - pause)
             for connection in list(self._connections):
-                stuck = _past(connection.blocked_since, now, limits.request_timeout_seconds)
-                if stuck or _past(connection.lingering_since, now, LINGER_SECONDS):
-                    connection.abort()
-                elif _past(connection.reading_since, now, limits.request_timeout_seconds):
-                    connection.time_out()
-                elif _past(connection.idle_since, now, limits.keep_alive_seconds):
-                    connection.close_if_idle()
+                connection.check(now, limits.request_timeout_seconds, limits.keep_alive_seconds)
+            if now - self._told_at >= TELL_SECONDS:
+                self._tell_shed()
+                self._told_at = now
+
+    def _tell_shed(self) -> None:
+        if not self._untold:
+            return
+        counts = dict(self._untold)
+        self._untold.clear()
+        told = ", ".join(f"{count} for {reason}" for reason, count in sorted(counts.items()))
+        log.warning("refused for load: %s", told, extra={"event": "shed", "status": 503, "counts": counts})
 
     async def drain(self, seconds: float) -> None:
         """Answers what was asked, closes what is idle, and cuts what is left after `seconds`."""
         self.draining = True
         until = time.monotonic() + seconds
         while self._connections and time.monotonic() < until:
+            # First what has arrived already is read, so that nobody's request is met by a closed connection.
+            await asyncio.sleep(0.01)
             for connection in list(self._connections):
                 connection.close_if_idle()
-            await asyncio.sleep(0.01)
         for connection in list(self._connections):
             connection.abort()
+        self._tell_shed()
 
 
-def _past(since: float | None, now: float, seconds: Any) -> bool:
-    return since is not None and now - since > seconds
+def _tell_access(asked: Asked, status: int, seconds: float) -> None:
+    method, route, milliseconds = asked.request.method, asked.route.name, round(seconds * 1e3, 3)
+    facts = {"route": route, "method": method, "status": status, "milliseconds": milliseconds}
+    facts |= {"event": "request", "request_id": asked.request_id.decode()}
+    log.info("%s %s: %d in %.3f ms", method, route, status, milliseconds, extra=facts)

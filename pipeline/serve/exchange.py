@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 from pipeline.serve.messages import encode
 
 JSON = b"application/json"
+HTML = b"text/html; charset=utf-8"
+MOST_LETTERS = 400
+RETRY_AFTER = (b"retry-after", b"1")
 
 
 class Request(NamedTuple):
@@ -41,9 +44,13 @@ class Response(NamedTuple):
 
     @classmethod
     def refusal(cls, status: int, sentence: str, *headers: tuple[bytes, bytes]) -> Response:
+        if len(sentence) > MOST_LETTERS:
+            # What it quotes may be as long as a request; how it begins and what to do, at its end, are kept.
+            sentence = f"{sentence[: MOST_LETTERS - 100]} … {sentence[-97:]}"
         return cls(status, encode({"error": sentence}), JSON, headers)
 
 
-AUTHORIZATION, REQUEST_ID, EXPECT = b"authorization", b"x-request-id", b"expect"
-READ = frozenset({AUTHORIZATION, REQUEST_ID, EXPECT})
+AUTHORIZATION, REQUEST_ID, EXPECT, HOST = b"authorization", b"x-request-id", b"expect", b"host"
+CONTENT_LENGTH, TRANSFER_ENCODING, FETCH_SITE = b"content-length", b"transfer-encoding", b"sec-fetch-site"
+READ = frozenset({AUTHORIZATION, REQUEST_ID, EXPECT, HOST, CONTENT_LENGTH, TRANSFER_ENCODING, FETCH_SITE})
 """The headers anything here looks at; the others are counted and dropped."""

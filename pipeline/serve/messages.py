@@ -142,16 +142,22 @@ class RefusalBody(msgspec.Struct):
     error: str
 
 
-class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):
+class BatchRequest(msgspec.Struct):
     """Body of `POST /v1/batch`: each is a body of `/v1/search` if it holds a query, else of `/v1/recommend`."""
+
+    requests: list[RecommendRequest]
+
+
+class Unread(msgspec.Struct, forbid_unknown_fields=True):
+    """A batch as it is read: each request on its own, so that one that is wrong spoils no other."""
 
     requests: list[msgspec.Raw]
 
 
 class BatchBody(msgspec.Struct):
-    """Answers in the order of the requests, all of one bundle."""
+    """In the order of the requests an `AnswerBody` or a `RefusalBody` each, all of one bundle."""
 
-    answers: list[AnswerBody | RefusalBody]
+    answers: list[Any]
     model_version: Any
     bundle_digest: str
 
@@ -208,7 +214,7 @@ class Typed(msgspec.Struct):
 _RECOMMEND = msgspec.json.Decoder(RecommendRequest)
 _SEARCH = msgspec.json.Decoder(SearchRequest)
 _EVENTS = msgspec.json.Decoder(EventsRequest)
-_BATCH, _TYPED = msgspec.json.Decoder(BatchRequest), msgspec.json.Decoder(Typed)
+_BATCH, _TYPED = msgspec.json.Decoder(Unread), msgspec.json.Decoder(Typed)
 encode = msgspec.json.Encoder().encode
 _PLACE = re.compile(r" - at `(?:\$\.?)?([^`]*)`$")
 _FIELD = re.compile(r"(?:missing required|unknown) field `([^`]*)`")

@@ -27,7 +27,7 @@ LENGTHS = (0, 1, 2, 3, 5, 8, 13, 20, 30, 50, 100, 200, 500, 1000)
 
 SHED_STATUS = 503
 STAGES = ("queue", "decode", "history", "features", "tower", "index", "rank", "explain", "encode")
-SHED = ("connections", "queue", "wait", "batch")
+SHED = ("connections", "queue", "wait", "batch", "gone")
 REFUSALS = ("sequence", "goldens", "missing", "corrupt", "unavailable", "unexpected")
 KEPT_OUT = ("missing", "unknown", "scope", "site")
 LOOKUPS = ("found", "empty", "timeout", "error", "skipped")

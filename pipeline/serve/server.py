@@ -7,30 +7,36 @@ import contextlib
 import errno
 import gc
 import logging
+import resource
 import signal
 import socket
-import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
 from pipeline.core.artifacts import write_beside
 from pipeline.core.errors import UnavailableError, UsageError
 from pipeline.core.run import Layout
-from pipeline.core.sections import Serve
 from pipeline.core.settings import Settings
-from pipeline.serve import answers, champion
+from pipeline.serve import answers, champion, logs, tokens
 from pipeline.serve.app import App
+from pipeline.serve.audit import Audit
 from pipeline.serve.champion import Champion, Watcher
 from pipeline.serve.connection import Connection
 from pipeline.serve.desk import Desk
+from pipeline.serve.guard import MAKE, Guard, is_loopback
 from pipeline.serve.histories import UserHistories
 from pipeline.serve.messages import Limits
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.series import timed_collections
+from pipeline.serve.tls import Certificate
+from pipeline.serve.tokens import Tokens
 
 BACKLOG = 2048
+OTHER_FILES = 256
+"""What a process opens beside its connections."""
 log = logging.getLogger("serve")
 
 
@@ -43,26 +49,41 @@ class Service:
         limits, metrics = Limits.of(settings.serve, settings.shop), Metrics()
         self._metrics = metrics
         metrics.watch_promise(lambda: settings.gate.max_p99_ms / 1000)
-        rehearse = answers.rehearsal(limits)
-        self._tls = tls(settings.serve)
+        rehearse, layout = answers.rehearsal(limits), Layout(settings.store.root.resolve())
+        self._certificate = Certificate.of(settings.serve)
+        self._tokens = Tokens(tokens.file_of(settings), tokens.stated(settings.serve.token_digests))
         self.socket = bind(settings.serve.host, settings.serve.port)
+        guard = Guard(self._tokens, self._is_local(), metrics)
         self._watcher = None
         if bundle:
             self.champion = Champion(metrics, champion.load(bundle, rehearse))
         else:
             self.champion = Champion(metrics)
-            layout = Layout(settings.store.root.resolve())
             self._watcher = Watcher(self.champion, layout.pointer, layout.bundle, rehearse, settings.serve.poll_seconds)
             self._watcher.look()
         self._histories = UserHistories.open(settings, metrics)
-        self._app = App(self.champion, limits, metrics, self._histories)
-        self._desk = Desk(self._app, limits, metrics)
+        self._app = App(self.champion, limits, metrics, guard, Audit(layout.audit), self._histories)
+        self._desk = Desk(self._app, limits, metrics, settings.serve.access_log_share)
         self._loop = uvloop.new_event_loop()
         self._ending = asyncio.Event()
 
     @property
     def port(self) -> int:
         return self.socket.getsockname()[1]
+
+    def _is_local(self) -> bool:
+        """Raises: UsageError: other machines can reach it and nobody needs a token."""
+        if is_loopback(self.socket.getsockname()[0]):
+            return True
+        if not self._tokens:
+            self.socket.close()
+            raise UsageError(
+                f"serve.host {self._settings.host} lets other machines ask and there is no token; make one with "
+                f"{MAKE.format(scope='read')}, or set serve.host=127.0.0.1."
+            )
+        if not self._certificate:
+            log.warning("tokens travel in the clear: set serve.tls_certificate and serve.tls_key, or see to TLS before")
+        return False
 
     def run(self) -> None:
         """Serves until `stop`, SIGTERM or SIGINT, then drains."""
@@ -91,38 +112,36 @@ class Service:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self._ending.set)
+        secured: dict[str, Any] = {}
+        if self._certificate:
+            seconds = self._settings.request_timeout_seconds
+            secured = {"ssl": self._certificate.context, "ssl_handshake_timeout": seconds}
         listener = await loop.create_server(
-            lambda: Connection(self._desk), sock=self.socket, ssl=self._tls, backlog=BACKLOG
+            lambda: Connection(self._desk), sock=self.socket, backlog=BACKLOG, **secured
         )
-        sweeping = loop.create_task(self._desk.sweep())
+        beside = [loop.create_task(each) for each in (self._desk.sweep(), self._look())]
         if self._histories:
             self._histories.start()
         await self._ending.wait()
         self._app.draining = True
-        await asyncio.sleep(self._settings.drain_notice_seconds)
+        self._ending.clear()
+        with contextlib.suppress(TimeoutError):
+            # Told a second time, it gives no more notice.
+            await asyncio.wait_for(self._ending.wait(), self._settings.drain_notice_seconds)
         listener.close()
         await self._desk.drain(self._settings.drain_seconds)
-        sweeping.cancel()
+        for task in beside:
+            task.cancel()
         if self._histories:
             await self._histories.close()
 
-
-def tls(serve: Serve) -> ssl.SSLContext | None:
-    """Raises: UsageError: the certificate or its key is missing, cannot be read, or they do not fit."""
-    if not (serve.tls_certificate or serve.tls_key):
-        return None
-    if not (serve.tls_certificate and serve.tls_key):
-        raise UsageError("TLS needs a certificate and its key; set both serve.tls_certificate and serve.tls_key.")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(serve.tls_certificate, serve.tls_key)
-    except OSError as error:
-        raise UsageError(
-            f"serve.tls_certificate {serve.tls_certificate} and serve.tls_key {serve.tls_key} cannot be used "
-            f"({error.strerror or error}); they must be a PEM chain and its PEM key."
-        ) from None
-    return context
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.poll_seconds)
+            # A file system that hangs must not hold up who is being answered.
+            await asyncio.to_thread(self._tokens.look)
+            if self._certificate:
+                await asyncio.to_thread(self._certificate.look)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -148,9 +167,23 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def allow_files(connections: int) -> None:
+    """Lets this process hold so many connections, which are files to the system, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_FILES
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        log.warning(
+            "serve.max_connections is %d and this process may open %d files; raise ulimit -n", connections, hard
+        )
+        wanted = hard
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def serve(settings: Settings, bundle: Path | None, port_file: Path | None) -> None:
     """Serves until SIGTERM or SIGINT, then drains."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up(settings.serve.log_format)
+    allow_files(settings.serve.max_connections)
     service = Service(settings, bundle)
     if port_file:
         write_beside(port_file, f"{service.port}\n")

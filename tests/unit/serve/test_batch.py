@@ -13,11 +13,11 @@ import pytest
 
 from pipeline.core import settings as settings_module
 from pipeline.model.retriever import Retriever
-from pipeline.serve.app import App
 from pipeline.serve.batch import Batches
-from pipeline.serve.champion import Champion, Served
+from pipeline.serve.champion import Served
 from pipeline.serve.exchange import Request
-from pipeline.serve.messages import Limits, Refusal
+from pipeline.serve.histories import Asked
+from pipeline.serve.messages import HistorySource, Limits, Refusal
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.server import Service
 from tests.fixtures.bundles import item_id
@@ -82,12 +82,16 @@ def test_a_batch_of_nothing_is_answered_with_nothing(client):
     assert client.post("/v1/batch", json={"requests": []}).json()["answers"] == []
 
 
+async def _nobody(asked: Asked) -> tuple[Asked, HistorySource]:
+    """A server without stored histories."""
+    raise Refusal(422, "No histories are kept.")
+
+
 def _batches(bundle: Path, *given: str) -> tuple[Batches, list[Served]]:
     """Batches of a bundle that can be changed while they are answered: the last of a list is served."""
     settings = settings_module.load(list(given))
     served = [Served(Retriever.load(bundle), "1", 1)]
-    app = App(Champion(Metrics()), Limits.of(settings.serve, settings.shop), Metrics())
-    return Batches(lambda: served[-1], app.completed, Limits.of(settings.serve, settings.shop), Metrics()), served
+    return Batches(lambda: served[-1], _nobody, Limits.of(settings.serve, settings.shop), Metrics()), served
 
 
 def test_a_request_that_names_a_user_is_refused_in_its_place_where_no_histories_are_kept(client):
@@ -141,7 +145,6 @@ def test_a_batch_before_the_first_champion_is_refused(bundles):
         raise Refusal(503, "No champion yet.")
 
     limits = Limits.of(settings_module.load([]).serve, settings_module.load([]).shop)
-    app = App(Champion(Metrics()), limits, Metrics())
-    batches = Batches(nothing, app.completed, limits, Metrics())
+    batches = Batches(nothing, _nobody, limits, Metrics())
     with pytest.raises(Refusal, match="No champion yet"):
         asyncio.run(batches.answer(_asked(1)))
