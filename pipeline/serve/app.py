@@ -17,6 +17,7 @@ from pipeline.serve.exchange import Request, Response
 from pipeline.serve.histories import Asked, UserHistories, names_user
 from pipeline.serve.messages import HistorySource, Limits, Refusal
 from pipeline.serve.metrics import Metrics
+from pipeline.serve.new_items import NewItems
 
 log = logging.getLogger("serve")
 Answered = Response | Awaitable[Response]
@@ -41,15 +42,24 @@ class App:
     """Answers requests by the bundle that is served at that moment."""
 
     def __init__(
-        self, champion: Champion, limits: Limits, metrics: Metrics, histories: UserHistories | None = None
+        self,
+        champion: Champion,
+        limits: Limits,
+        metrics: Metrics,
+        histories: UserHistories | None = None,
+        new_items: NewItems | None = None,
     ) -> None:
+        """Args: new_items: None where a bundle is served by hand."""
         self._champion, self._limits, self._metrics, self._histories = champion, limits, metrics, histories
+        self._new_items = new_items
         self.draining = False
+        metrics.count_live(lambda: len(champion.current.live) if champion.current else 0)
         routes = [
             Route(answers.RECOMMEND, "POST", self._asked(answers.RECOMMEND, messages.read_recommend)),
             Route(answers.SEARCH, "POST", self._asked(answers.SEARCH, messages.read_search)),
             Route(answers.BATCH, "POST", Batches(self._served, self.completed, limits, metrics).answer),
             Route("/v1/events", "POST", self._told),
+            Route("/v1/items", "PUT", self._put),
             Route("/healthz", "GET", lambda _: Response.of({"alive": True}), waits=False),
             Route("/readyz", "GET", self._ready, waits=False),
             Route("/v1/model", "GET", self._model),
@@ -140,6 +150,11 @@ class App:
         self._metrics.stages.observe("encode", time.perf_counter() - begun)
         return response
 
+    def _put(self, request: Request) -> Awaitable[Response]:
+        if self._new_items is None:
+            raise Refusal(409, "This server was given one bundle and takes no items; put them to one that follows.")
+        return self._new_items.answer(request)
+
     def _served(self) -> Served:
         served = self._champion.current
         if served is None:
@@ -165,6 +180,7 @@ class App:
         bundle = served.bundle
         facts = {
             "items": len(served.retriever.catalogue),
+            "live_items": len(served.live),
             "recipe": bundle.recipe,
             "data_end": bundle.data_end,
             "index": bundle.manifest["index"],

@@ -22,13 +22,16 @@ from pipeline.core.sections import Serve
 from pipeline.core.settings import Settings
 from pipeline.serve import answers, champion
 from pipeline.serve.app import App
-from pipeline.serve.champion import Champion, Watcher
+from pipeline.serve.champion import Champion
 from pipeline.serve.connection import Connection
 from pipeline.serve.desk import Desk
 from pipeline.serve.histories import UserHistories
+from pipeline.serve.journal import Journal
 from pipeline.serve.messages import Limits
 from pipeline.serve.metrics import Metrics
+from pipeline.serve.new_items import NewItems
 from pipeline.serve.series import timed_collections
+from pipeline.serve.watcher import Watcher
 
 BACKLOG = 2048
 log = logging.getLogger("serve")
@@ -46,16 +49,21 @@ class Service:
         rehearse = answers.rehearsal(limits)
         self._tls = tls(settings.serve)
         self.socket = bind(settings.serve.host, settings.serve.port)
-        self._watcher = None
+        self._watcher, new_items = None, None
         if bundle:
             self.champion = Champion(metrics, champion.load(bundle, rehearse))
         else:
             self.champion = Champion(metrics)
             layout = Layout(settings.store.root.resolve())
-            self._watcher = Watcher(self.champion, layout.pointer, layout.bundle, rehearse, settings.serve.poll_seconds)
+            new_items = NewItems(
+                self.champion, Journal(layout.new_items), settings.serve.max_live_items, settings.serve.live_item_days
+            )
+            self._watcher = Watcher(
+                self.champion, new_items, layout.pointer, layout.bundle, rehearse, settings.serve.poll_seconds
+            )
             self._watcher.look()
         self._histories = UserHistories.open(settings, metrics)
-        self._app = App(self.champion, limits, metrics, self._histories)
+        self._app = App(self.champion, limits, metrics, self._histories, new_items)
         self._desk = Desk(self._app, limits, metrics)
         self._loop = uvloop.new_event_loop()
         self._ending = asyncio.Event()
@@ -69,17 +77,11 @@ class Service:
         # What is loaded by now lives as long as the process: the collector need not walk it between requests.
         gc.collect()
         gc.freeze()
-        if self._watcher:
-            self._watcher.start()
-        try:
-            with (
-                timed_collections(self._metrics.collections),
-                asyncio.Runner(loop_factory=lambda: self._loop) as runner,
-            ):
-                runner.run(self._serve())
-        finally:
-            if self._watcher:
-                self._watcher.stop()
+        with (
+            timed_collections(self._metrics.collections),
+            asyncio.Runner(loop_factory=lambda: self._loop) as runner,
+        ):
+            runner.run(self._serve())
 
     def stop(self) -> None:
         """Asks `run` to drain and end; may be called from any thread."""
@@ -94,6 +96,9 @@ class Service:
         listener = await loop.create_server(
             lambda: Connection(self._desk), sock=self.socket, ssl=self._tls, backlog=BACKLOG
         )
+        self.champion.do = loop.call_soon_threadsafe
+        if self._watcher:
+            self._watcher.start()
         sweeping = loop.create_task(self._desk.sweep())
         if self._histories:
             self._histories.start()
@@ -105,6 +110,9 @@ class Service:
         sweeping.cancel()
         if self._histories:
             await self._histories.close()
+        if self._watcher:
+            # What it hands over is taken by this loop, so the loop must go on until it has ended.
+            await loop.run_in_executor(None, self._watcher.stop)
 
 
 def tls(serve: Serve) -> ssl.SSLContext | None:
