@@ -118,7 +118,7 @@ def _content_knn(
     folder.mkdir(parents=True, exist_ok=True)
     asked = {
         "k": K,
-        "items": {name: retriever.catalogue.columns[name] for name in FIELDS},
+        "items": {name: list(retriever.catalogue.columns[name]) for name in FIELDS},
         "candidates": {name: rows.tolist() for name, rows in candidates.items()},
         "validation": {"histories": validation.histories, "targets": validation.targets},
         "test": {"histories": test.histories},

@@ -67,6 +67,11 @@ class Layout:
     def audit(self) -> Path:
         return self.root / "serve" / "audit.jsonl"
 
+    @property
+    def new_items(self) -> Path:
+        """The journal of items put to servers between retrains."""
+        return self.root / "serving" / "new_items.jsonl"
+
     def champion(self) -> str | None:
         """Returns the digest of the bundle that servers are pointed to; None where none is, or it cannot be read."""
         try:

@@ -358,6 +358,10 @@ class Serve(Section):
     host: str = Field("127.0.0.1", description="Address it listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port; 0 takes a free one.")
     poll_seconds: float = Field(1.0, gt=0, description="How often the champion's pointer is read.")
+    max_live_items: int = Field(
+        10_000, ge=1, description="Items put by PUT /v1/items that are held at once; one more gets 507."
+    )
+    live_item_days: float = Field(30, gt=0, description="How long a put item counts that no bundle came to know.")
     max_body_bytes: int = Field(262_144, ge=1024, description="Larger requests get 413.")
     max_k: int = Field(500, ge=1, description="Largest k a request may ask for.")
     max_history: int = Field(1000, ge=1, description="Longest history a request may send; the newest count.")
@@ -375,9 +379,7 @@ class Serve(Section):
         0, ge=0, description="After SIGTERM, how long /readyz says no while requests are still taken; for balancers."
     )
     drain_seconds: float = Field(20, gt=0, description="How long what is being answered may take at the end.")
-    tls_certificate: Path | None = Field(
-        None, description="PEM file of the certificates; unset is plain HTTP."
-    )
+    tls_certificate: Path | None = Field(None, description="PEM file of the certificates; unset is plain HTTP.")
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
     tokens_file: Path | None = Field(
         None, description="File of the tokens' digests; unset is serve/tokens.json below the store's root."

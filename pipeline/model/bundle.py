@@ -14,13 +14,13 @@ from pipeline.core.artifacts import MANIFEST, seal, verify_folder
 from pipeline.core.errors import CorruptArtifactError, MissingInputError
 from pipeline.model.packed import read_json
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 QUERY_TOWER = "query_tower.tflite.gz"
 ITEM_TOWER = "item_tower.tflite.gz"
 INDEX = "item_index.faiss"
 WORDS, WORD_SHARES = "words.faiss", "word_shares.npy"
-ITEMS = "items.json.gz"
+ITEMS = "items.npz.gz"
 TOWERS = "towers.json"
 REPEATS = "repeats.json"
 LEXICAL = "lexical.json"

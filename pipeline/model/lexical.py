@@ -14,18 +14,23 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.core.artifacts import write_beside
 from pipeline.core.errors import CorruptArtifactError
+from pipeline.model.breath import breathe, breaths
 from pipeline.model.text import words
 
 K1, B = 0.9, 0.5
+TITLES = 64
+"""So many are read in a piece of work that does not give way."""
 CANDIDATES = 200
 """The best so many by likeness and by words are held against each other; what is among neither is not answered."""
 
@@ -40,40 +45,78 @@ class Postings:
     """BM25 of every word for every title that holds it.
 
     Attributes:
-        of_word: where a word's titles begin and end.
+        items: n; mean_length: of their titles, in words, one at least.
+        hashes_W: int64, ascending: what Python makes of each word in this process. A dict of as many words would take
+            ten times the memory, and stall the interpreter whenever it grows.
+        ends_W: where the titles of each word end, and those of the next begin.
         rows_P: int32, item index - 1; scores_P: float32.
     """
 
     items: int
-    of_word: dict[str, slice]
+    mean_length: float
+    hashes_W: np.ndarray
+    ends_W: np.ndarray
     rows_P: np.ndarray
     scores_P: np.ndarray
 
     @classmethod
     def of(cls, titles: Sequence[str | None]) -> Postings:
         """Args: titles: by item index - 1."""
-        counted = [Counter(words(title)) if title else Counter() for title in titles]
-        lengths_n = np.array([sum(each.values()) for each in counted], np.float64)
-        named = {word: place for place, word in enumerate(dict.fromkeys(word for each in counted for word in each))}
-        word_P = np.array([named[word] for each in counted for word in each], np.int64)
-        times_P = np.array([times for each in counted for times in each.values()], np.float64)
-        rows_P = np.repeat(np.arange(len(titles)), [len(each) for each in counted])
-        titles_W = np.bincount(word_P, minlength=len(named))
-        rarity_W = np.log1p((len(titles) - titles_W + 0.5) / (titles_W + 0.5))
-        length_n = lengths_n / max(lengths_n.sum() / max(len(titles), 1), 1.0)
-        scores_P = rarity_W[word_P] * times_P * (K1 + 1) / (times_P + K1 * (1 - B + B * length_n[rows_P]))
-        order_P, ends_W = np.argsort(word_P, kind="stable"), np.cumsum(titles_W).tolist()
-        of_word = {word: slice(end - count, end) for word, end, count in zip(named, ends_W, titles_W, strict=True)}
-        return cls(len(titles), of_word, rows_P[order_P].astype(np.int32), scores_P[order_P].astype(np.float32))
+        met, lengths = array("q"), array("q")
+        for rows in breaths(range(len(titles)), TITLES):
+            for row in rows:
+                title = titles[row]
+                found = words(title) if title else ()
+                lengths.append(len(found))
+                met.extend(map(hash, found))
+        lengths_n, n = np.asarray(lengths, np.int64), len(titles)
+        hashes_W, words_of = np.unique(np.asarray(met, np.int64), return_inverse=True)
+        breathe()
+        # By word and then by title, each pair once, with how often it is met.
+        keys_P, times_P = np.unique(words_of * n + np.repeat(np.arange(n), lengths_n), return_counts=True)
+        breathe()
+        word_P, rows_P = np.divmod(keys_P, max(n, 1))
+        titles_W = np.bincount(word_P, minlength=len(hashes_W))
+        mean = max(float(lengths_n.sum()) / max(n, 1), 1.0)
+        scores_P = _rarity(n, titles_W)[word_P] * _weight(times_P, lengths_n[rows_P] / mean)
+        breathe()
+        return cls(n, mean, hashes_W, np.cumsum(titles_W), rows_P.astype(np.int32), scores_P.astype(np.float32))
 
     def match(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Returns int64 rows of the titles that share a word with a text [M], ascending, and float32 BM25 of each."""
         scores_n = np.zeros(self.items, np.float32)
         for word in dict.fromkeys(words(text)):
-            if found := self.of_word.get(word):
+            if found := self._titles_of(word):
                 scores_n[self.rows_P[found]] += self.scores_P[found]
         rows_M = np.flatnonzero(scores_n)
         return rows_M, scores_n[rows_M]
+
+    def score(self, text: str, title: str) -> float:
+        """Returns the BM25 of a title that is none of these, by how rare words are and how long titles among these."""
+        counted, total = Counter(words(title)), 0.0
+        length = sum(counted.values()) / self.mean_length
+        for word in dict.fromkeys(words(text)):
+            if times := counted[word]:
+                found = self._titles_of(word)
+                holding = found.stop - found.start if found else 0
+                total += float(_rarity(self.items, holding) * _weight(times, length))
+        return total
+
+    def _titles_of(self, word: str) -> slice | None:
+        code = hash(word)
+        place = int(np.searchsorted(self.hashes_W, code))
+        if place == len(self.hashes_W) or self.hashes_W[place] != code:
+            return None
+        return slice(int(self.ends_W[place - 1]) if place else 0, int(self.ends_W[place]))
+
+
+def _rarity(titles: int, holding: Any) -> Any:
+    return np.log1p((titles - holding + 0.5) / (holding + 0.5))
+
+
+def _weight(times: Any, length: Any) -> Any:
+    """Args: length: in words, beside the mean."""
+    return times * (K1 + 1) / (times + K1 * (1 - B + B * length))
 
 
 @dataclass(frozen=True)

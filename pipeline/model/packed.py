@@ -6,10 +6,15 @@ Equal content gives equal bytes: no name or time goes in.
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pipeline.core.errors import CorruptArtifactError
 
@@ -38,3 +43,19 @@ def read_json(path: Path) -> Any:
         return json.loads(read_packed(path))
     except ValueError as error:
         raise CorruptArtifactError(f"{path}: holds no JSON ({error}); make the bundle again.") from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    held = io.BytesIO()
+    np.savez(held, **arrays)
+    write_packed(path, held.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Raises: CorruptArtifactError: the file is torn or holds no arrays."""
+    content = read_packed(path)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise CorruptArtifactError(f"{path}: holds no arrays ({error}); make the bundle again.") from None

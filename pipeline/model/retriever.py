@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.core.errors import CorruptArtifactError, DataError
 from pipeline.model.answer import EMPTY_HISTORY, NO_WORDS, UNKNOWN_ITEMS, Answer, Scored
+from pipeline.model.breath import breathe
 from pipeline.model.bundle import ITEMS, LEXICAL, REPEATS, TOWERS, Bundle, open_bundle
 from pipeline.model.catalogue import Catalogue
 from pipeline.model.config import TowerConfig
@@ -20,6 +21,8 @@ from pipeline.model.features import Query, encode_queries
 from pipeline.model.filters import EVERYTHING, Filter
 from pipeline.model.lexical import CANDIDATES, Lexical, greatest
 from pipeline.model.lite_tower import MAX_BATCH
+from pipeline.model.live_index import LiveIndex
+from pipeline.model.live_words import LiveWords
 from pipeline.model.repeats import Repeats
 from pipeline.model.served import QueryTower, load_stores
 
@@ -39,10 +42,13 @@ class Retriever:
         self.spent: dict[str, float] = {}
         self.config = TowerConfig.load(folder / TOWERS)
         self.catalogue = Catalogue.load(folder / ITEMS)
-        self.index, words = load_stores(folder)
+        sealed, words = load_stores(folder)
+        breathe()
+        self.index = LiveIndex(sealed)
         self.tower = QueryTower(folder, self.index, words)
+        breathe()
         self.repeats = Repeats.load(folder / REPEATS)
-        self.lexical = Lexical.load(folder / LEXICAL, self.catalogue.columns["title"])
+        self.lexical = LiveWords(Lexical.load(folder / LEXICAL, self.catalogue.columns["title"]))
         sizes = {len(self.catalogue), len(self.index), self.config.items}
         lengths = {self.tower.dim, self.index.dim, words.dim, self.config.dim}
         buckets = {len(words), self.config.text_buckets}

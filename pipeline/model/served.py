@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from pipeline.model.words import Words
 LEAST_LENGTH = 1e-6
 
 
-def looked_up(features: Mapping[str, np.ndarray], items: ItemIndex, words: Words) -> dict[str, np.ndarray]:
+def looked_up(features: Mapping[str, np.ndarray], items: Vectors, words: Words) -> dict[str, np.ndarray]:
     """Returns what a query tower without tables reads: `history_vectors` and `query_words` beside most features."""
     read = {name: values for name, values in features.items() if name != "query_text"}
     items_BL = features["history_items"]
@@ -31,10 +32,19 @@ def looked_up(features: Mapping[str, np.ndarray], items: ItemIndex, words: Words
     return read | {"query_words": words.pooled(features["query_text"])}
 
 
+class Vectors(Protocol):
+    """Where a history's vectors are read: the item index, with or without items put since."""
+
+    @property
+    def dim(self) -> int: ...
+
+    def vectors(self, rows_R: np.ndarray) -> np.ndarray: ...
+
+
 class QueryTower:
     """From `features.encode_queries` to float32 [B, D] of unit length. Not for two threads at once."""
 
-    def __init__(self, folder: Path, items: ItemIndex, words: Words) -> None:
+    def __init__(self, folder: Path, items: Vectors, words: Words) -> None:
         self._tower, self._items, self._words = LiteTower(folder / QUERY_TOWER), items, words
 
     @property

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from pipeline.core.errors import CorruptArtifactError
 from pipeline.model import context
 from pipeline.model.answer import Answer
+from pipeline.model.breath import breathe
 from pipeline.model.explain import MAX_ITEMS, explain
 from pipeline.model.features import Query
 from pipeline.model.filters import EVERYTHING
@@ -128,6 +129,7 @@ def rehearsal(limits: Limits) -> Any:
             for number, golden in enumerate(served.bundle.goldens, start=1):
                 given = answer_path(served, limits, golden["path"], golden["request"])
                 found = json.loads(messages.encode(given.body))
+                breathe()
                 wrong = differences(golden["answer"], found)
                 if wrong:
                     raise WrongAnswerError(
@@ -135,6 +137,7 @@ def rehearsal(limits: Limits) -> Any:
                     )
             for warmup in served.bundle.warmups:
                 answer_path(served, limits, warmup["path"], warmup["request"])
+                breathe()
         except Refusal as refusal:
             raise CorruptArtifactError(
                 f"Bundle {served.digest[:12]} holds a request this server refuses: {refusal.sentence}"

@@ -19,6 +19,7 @@ from pipeline.serve.guard import Guard
 from pipeline.serve.histories import Asked, UserHistories, names_user
 from pipeline.serve.messages import HistorySource, Limits, Refusal
 from pipeline.serve.metrics import Metrics
+from pipeline.serve.new_items import NewItems
 from pipeline.serve.status import AliveBody, ModelBody, ReadyBody
 from pipeline.serve.tokens import Scope
 
@@ -54,15 +55,20 @@ class App:
         guard: Guard,
         audit: Audit,
         histories: UserHistories | None = None,
+        new_items: NewItems | None = None,
     ) -> None:
+        """Args: new_items: None where a bundle is served by hand."""
         self._champion, self._limits, self._metrics, self._histories = champion, limits, metrics, histories
         self._guard, self._audit = guard, audit
+        self._new_items = new_items
         self.draining = False
+        metrics.count_live(lambda: len(champion.current.live) if champion.current else 0)
         routes = [
             Route(answers.RECOMMEND, "POST", self._asked(answers.RECOMMEND, messages.read_recommend)),
             Route(answers.SEARCH, "POST", self._asked(answers.SEARCH, messages.read_search)),
             Route(answers.BATCH, "POST", Batches(self._served, self.completed, limits, metrics).answer),
             Route("/v1/events", "POST", self._told, Scope.WRITE),
+            Route("/v1/items", "PUT", self._put, Scope.ADMIN),
             Route("/v1/model", "GET", self._model),
             # A server that has too much to do must still be able to say so.
             Route("/metrics", "GET", self._measured, waits=False),
@@ -190,6 +196,11 @@ class App:
         self._metrics.stages.observe("encode", time.perf_counter() - begun)
         return response
 
+    def _put(self, request: Request) -> Awaitable[Response]:
+        if self._new_items is None:
+            raise Refusal(409, "This server was given one bundle and takes no items; put them to one that follows.")
+        return self._new_items.answer(request)
+
     def _served(self) -> Served:
         served = self._champion.current
         if served is None:
@@ -221,6 +232,7 @@ class App:
             bundle_digest=served.digest,
             sequence=served.sequence,
             items=len(served.retriever.catalogue),
+            live_items=len(served.live),
             recipe=bundle.recipe,
             data_end=bundle.data_end,
             index=bundle.manifest["index"],

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import (
-    CorruptArtifactError,
-    MissingInputError,
-    PipelineError,
-    UnavailableError,
-    from_os_error,
-)
+from pipeline.core.errors import CorruptArtifactError, MissingInputError, UnavailableError
+from pipeline.model.breath import breathe
 from pipeline.model.bundle import Bundle
+from pipeline.model.live_items import LiveItem, LiveItems
 from pipeline.model.retriever import Retriever
 from pipeline.serve.metrics import Metrics, Model
 
 log = logging.getLogger("serve")
-MAX_PAUSE_SECONDS = 60.0
 _REMEDY = "write it again with `python -m pipeline reconcile`"
 
 
@@ -69,6 +66,15 @@ class Served:
     def digest(self) -> str:
         return self.bundle.digest
 
+    @cached_property
+    def live(self) -> LiveItems:
+        """What was put into its retriever since the bundle was made."""
+        return LiveItems(self.bundle.path, self.retriever)
+
+    def counts(self, item: LiveItem) -> bool:
+        """Returns whether what was put is newer than what the bundle knows of that item, if it knows it at all."""
+        return not self.live.knows(item.item_id) or item.at > datetime.fromisoformat(self.bundle.data_end).timestamp()
+
 
 @dataclass(frozen=True)
 class Pointer:
@@ -111,8 +117,16 @@ def load(folder: Path, rehearse: Rehearse, digest: str | None = None, version: A
     """
     began = time.perf_counter()
     served = Served(Retriever.load(folder, digest), version, sequence)
+    breathe()
     rehearse(served)
+    _give_back()
     return replace(served, load_seconds=time.perf_counter() - began)
+
+
+def _give_back() -> None:
+    """Returns to the system what loading took and no longer needs, where the C library can: more than a third."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _told(served: Served) -> Model:
@@ -130,9 +144,13 @@ def _told(served: Served) -> Model:
 
 
 class Champion:
-    """Holds what is served now; `current` changes by one assignment."""
+    """Holds what is served now; `current` changes by one assignment.
+
+    Attributes: do: runs a change where requests are answered, so that none sees half of it; at once until that is said.
+    """
 
     def __init__(self, metrics: Metrics, current: Served | None = None) -> None:
+        self.do: Callable[[Callable[[], None]], object] = lambda change: change()
         self._metrics = metrics
         self.current: Served | None = None
         self.problem = "No champion yet: nothing was promoted so far; run a night, or serve a bundle with --bundle."
@@ -152,74 +170,3 @@ class Champion:
             log.error("%s", problem)
         self.problem = problem
         self._metrics.refused(next(reason for kind, reason in _REASONS if isinstance(error, kind)))
-
-
-class Watcher:
-    """A thread that follows the champion's pointer."""
-
-    def __init__(
-        self,
-        champion: Champion,
-        pointer: Path,
-        folder_of: Callable[[str], Path],
-        rehearse: Rehearse,
-        poll_seconds: float,
-    ) -> None:
-        self._champion, self._pointer, self._folder_of = champion, pointer, folder_of
-        self._rehearse, self._poll_seconds = rehearse, poll_seconds
-        self._refused: tuple[object, float, float] = (None, 0.0, poll_seconds)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="champion-watcher", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=10)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._poll_seconds):
-            self.look()
-
-    def look(self) -> None:
-        """Reads the pointer once and follows it if it may."""
-        wanted: object = None
-        try:
-            wanted = pointer = Pointer.read(self._pointer)
-            if pointer and self._is_news(pointer):
-                self._check_order(pointer)
-                folder = self._folder_of(pointer.digest)
-                self._champion.take(load(folder, self._rehearse, pointer.digest, pointer.version, pointer.sequence))
-        except Exception as error:
-            self._refuse(wanted, error)
-
-    def _is_news(self, pointer: Pointer) -> bool:
-        current = self._champion.current
-        if current and (current.sequence, current.digest) == (pointer.sequence, pointer.digest):
-            if self._champion.problem:
-                self._champion.problem = ""
-            return False
-        refused, again_at, _ = self._refused
-        return refused != pointer or time.monotonic() >= again_at
-
-    def _check_order(self, pointer: Pointer) -> None:
-        current = self._champion.current
-        if current and pointer.sequence <= current.sequence:
-            raise LowerSequenceError(
-                f"{self._pointer}: points to sequence {pointer.sequence} (bundle {pointer.digest[:12]}) while "
-                f"{current.sequence} (bundle {current.digest[:12]}) is served; a server never goes back to a lower or "
-                "equal number, roll back with `python -m pipeline rollback`."
-            )
-
-    def _refuse(self, wanted: object, error: Exception) -> None:
-        known = error if isinstance(error, PipelineError) else isinstance(error, OSError) and from_os_error(error)
-        why = str(known) if known else f"an unexpected {type(error).__name__}; see the server's log"
-        if not known:
-            log.exception("the pointer's bundle could not be loaded")
-        before, _, pause = self._refused
-        pause = min(MAX_PAUSE_SECONDS, pause * 2) if before == wanted else self._poll_seconds
-        self._refused = (wanted, time.monotonic() + pause, pause)
-        current = self._champion.current
-        kept = f"Still serving bundle {current.digest[:12]}" if current else "Nothing is served"
-        self._champion.keep(f"{kept}: {why}", known or error)

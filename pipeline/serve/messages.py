@@ -18,6 +18,7 @@ MAX_TEXT = 1000
 MOST_EVENTS = 1000
 MAX_NAMED, MAX_DENIED = 100, 1000
 """Categories or brands in a filter, and items it leaves out."""
+MAX_PUT, MAX_VECTOR, MAX_NUMBER = 100, 4096, 1e9
 IN_SEQUENCES = frozenset({"view", "cart", "remove", "purchase"})
 """What training sequences hold; anything else a shop sends is read and left out."""
 
@@ -102,6 +103,38 @@ class SearchRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 HistorySource = Literal["request", "stored", "both", "none", "unavailable"]
 """Where the history came from, when a user is named; `unavailable`: what is stored could not be read in time."""
+
+
+Number = Annotated[float, msgspec.Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Label = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+
+
+class PutItem(msgspec.Struct, forbid_unknown_fields=True):
+    """One item as it is to be shown from now on; `vector` is of an image or a text, for models that read such."""
+
+    item_id: Text
+    title: Label | None = None
+    category: Label | None = None
+    brand: Label | None = None
+    price: Annotated[float, msgspec.Meta(ge=0, le=MAX_NUMBER)] | None = None
+    in_stock: bool = True
+    vector: Annotated[list[Number], msgspec.Meta(min_length=1, max_length=MAX_VECTOR)] | None = None
+
+
+class PutItems(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `PUT /v1/items`."""
+
+    items: Annotated[list[PutItem], msgspec.Meta(min_length=1, max_length=MAX_PUT)]
+
+
+class PutBody(msgspec.Struct):
+    """How many items were taken, how many of them the bundle does not know, and how many are held by now."""
+
+    taken: int
+    new: int
+    live_items: int
+    model_version: Any
+    bundle_digest: str
 
 
 class AnswerBody(msgspec.Struct):
@@ -215,6 +248,7 @@ _RECOMMEND = msgspec.json.Decoder(RecommendRequest)
 _SEARCH = msgspec.json.Decoder(SearchRequest)
 _EVENTS = msgspec.json.Decoder(EventsRequest)
 _BATCH, _TYPED = msgspec.json.Decoder(Unread), msgspec.json.Decoder(Typed)
+_PUT = msgspec.json.Decoder(PutItems)
 encode = msgspec.json.Encoder().encode
 _PLACE = re.compile(r" - at `(?:\$\.?)?([^`]*)`$")
 _FIELD = re.compile(r"(?:missing required|unknown) field `([^`]*)`")
@@ -238,6 +272,11 @@ def read_events(body: bytes) -> EventsRequest:
 def read_batch(body: bytes) -> list[msgspec.Raw]:
     """Returns the requests of a batch, not yet read. Raises: Refusal: as `read_recommend`."""
     return _read(_BATCH, body).requests
+
+
+def read_items(body: bytes) -> list[PutItem]:
+    """Raises: Refusal: as `read_recommend`."""
+    return _read(_PUT, body).items
 
 
 def read_either(body: bytes) -> RecommendRequest | SearchRequest:

@@ -21,6 +21,8 @@ from pipeline.serve.messages import (
     EventsBody,
     EventsRequest,
     Limits,
+    PutBody,
+    PutItems,
     RecommendRequest,
     RefusalBody,
     SearchRequest,
@@ -120,6 +122,18 @@ ABOUT: dict[str, About] = {
         EventsRequest,
         {"a view": {"events": [{"user_id": "u-17", "item_id": "85123A", "event_type": "view"}]}},
         more={404: "This server keeps no histories.", 422: _UNFIT, 503: "The histories cannot be written: send again."},
+    ),
+    "/v1/items": About(
+        "Shows items as they are from now on, and finds those no bundle knows yet.",
+        PutBody,
+        PutItems,
+        {"a new one": {"items": [{"item_id": "n-1", "title": "white lantern", "category": "home", "price": 9.5}]}},
+        more={
+            409: "This server was given one bundle and follows none.",
+            422: _UNFIT,
+            503: "The items cannot be kept now: send again.",
+            507: "There is no room for more items.",
+        },
     ),
     answers.SIMILAR: About(
         "Gives an item's neighbours.",

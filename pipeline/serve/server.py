@@ -23,16 +23,19 @@ from pipeline.core.settings import Settings
 from pipeline.serve import answers, champion, logs, tokens
 from pipeline.serve.app import App
 from pipeline.serve.audit import Audit
-from pipeline.serve.champion import Champion, Watcher
+from pipeline.serve.champion import Champion
 from pipeline.serve.connection import Connection
 from pipeline.serve.desk import Desk
 from pipeline.serve.guard import MAKE, Guard, is_loopback
 from pipeline.serve.histories import UserHistories
+from pipeline.serve.journal import Journal
 from pipeline.serve.messages import Limits
 from pipeline.serve.metrics import Metrics
+from pipeline.serve.new_items import NewItems
 from pipeline.serve.series import timed_collections
 from pipeline.serve.tls import Certificate
 from pipeline.serve.tokens import Tokens
+from pipeline.serve.watcher import Watcher
 
 BACKLOG = 2048
 OTHER_FILES = 256
@@ -54,15 +57,20 @@ class Service:
         self._tokens = Tokens(tokens.file_of(settings), tokens.stated(settings.serve.token_digests))
         self.socket = bind(settings.serve.host, settings.serve.port)
         guard = Guard(self._tokens, self._is_local(), metrics)
-        self._watcher = None
+        self._watcher, new_items = None, None
         if bundle:
             self.champion = Champion(metrics, champion.load(bundle, rehearse))
         else:
             self.champion = Champion(metrics)
-            self._watcher = Watcher(self.champion, layout.pointer, layout.bundle, rehearse, settings.serve.poll_seconds)
+            new_items = NewItems(
+                self.champion, Journal(layout.new_items), settings.serve.max_live_items, settings.serve.live_item_days
+            )
+            self._watcher = Watcher(
+                self.champion, new_items, layout.pointer, layout.bundle, rehearse, settings.serve.poll_seconds
+            )
             self._watcher.look()
         self._histories = UserHistories.open(settings, metrics)
-        self._app = App(self.champion, limits, metrics, guard, Audit(layout.audit), self._histories)
+        self._app = App(self.champion, limits, metrics, guard, Audit(layout.audit), self._histories, new_items)
         self._desk = Desk(self._app, limits, metrics, settings.serve.access_log_share)
         self._loop = uvloop.new_event_loop()
         self._ending = asyncio.Event()
@@ -90,17 +98,11 @@ class Service:
         # What is loaded by now lives as long as the process: the collector need not walk it between requests.
         gc.collect()
         gc.freeze()
-        if self._watcher:
-            self._watcher.start()
-        try:
-            with (
-                timed_collections(self._metrics.collections),
-                asyncio.Runner(loop_factory=lambda: self._loop) as runner,
-            ):
-                runner.run(self._serve())
-        finally:
-            if self._watcher:
-                self._watcher.stop()
+        with (
+            timed_collections(self._metrics.collections),
+            asyncio.Runner(loop_factory=lambda: self._loop) as runner,
+        ):
+            runner.run(self._serve())
 
     def stop(self) -> None:
         """Asks `run` to drain and end; may be called from any thread."""
@@ -119,6 +121,9 @@ class Service:
         listener = await loop.create_server(
             lambda: Connection(self._desk), sock=self.socket, backlog=BACKLOG, **secured
         )
+        self.champion.do = loop.call_soon_threadsafe
+        if self._watcher:
+            self._watcher.start()
         beside = [loop.create_task(each) for each in (self._desk.sweep(), self._look())]
         if self._histories:
             self._histories.start()
@@ -134,6 +139,9 @@ class Service:
             task.cancel()
         if self._histories:
             await self._histories.close()
+        if self._watcher:
+            # What it hands over is taken by this loop, so the loop must go on until it has ended.
+            await loop.run_in_executor(None, self._watcher.stop)
 
     async def _look(self) -> None:
         while True:

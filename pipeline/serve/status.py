@@ -30,12 +30,14 @@ class ReadyBody(msgspec.Struct, kw_only=True):
 
 
 class ModelBody(msgspec.Struct, kw_only=True):
-    """The bundle that is served; `sequence` is that of its ledger entry, 0 where it is served by hand."""
+    """The bundle that is served; `sequence` is that of its ledger entry, 0 where it is served by hand;
+    `items` counts those put since, too."""
 
     model_version: Any
     bundle_digest: str
     sequence: int
     items: int
+    live_items: int
     recipe: str
     data_end: str
     index: dict[str, Any]

@@ -95,12 +95,12 @@ def test_an_anchor_older_than_its_days_is_forgotten(shop, contenders):
 
 def test_a_corrupt_champion_is_inconclusive_and_asks_a_person(shop, contenders):
     digest = shop.crown(contenders["old_right"])
-    (shop.run.layout.bundle(digest) / "items.json.gz").write_text("{}")
+    (shop.run.layout.bundle(digest) / "items.npz.gz").write_text("{}")
     shop.challenge(contenders["right"])
     report = run(shop.settings, shop.run)
     assert report.verdict == "inconclusive"
     assert "a person is asked" in report.sentence
-    assert "items.json.gz: this file was changed" in shop.gate("champion readable")["reason"]
+    assert "items.npz.gz: this file was changed" in shop.gate("champion readable")["reason"]
 
 
 def test_a_champion_whose_bundle_is_gone_is_inconclusive(shop, contenders):

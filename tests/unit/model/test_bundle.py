@@ -100,10 +100,10 @@ def test_an_added_and_a_missing_file_are_refused(tmp_path: Path) -> None:
         open_bundle(tmp_path / "missing")
 
 
-@pytest.mark.parametrize("version", [3, 5, "4", None])
+@pytest.mark.parametrize("version", [4, 6, "5", None])
 def test_an_unknown_format_version_is_refused_with_both_versions(tmp_path: Path, version: object) -> None:
     seal(_filled(tmp_path / "a"), {"format_version": version, **FACTS})
-    with pytest.raises(CorruptArtifactError, match=f"format version {version!r} and this program reads 4"):
+    with pytest.raises(CorruptArtifactError, match=f"format version {version!r} and this program reads 5"):
         open_bundle(tmp_path / "a")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from pipeline.core.errors import CorruptArtifactError, ShapeError
 from pipeline.model.catalogue import Catalogue
-from pipeline.model.packed import read_packed, write_packed
+from pipeline.model.packed import read_arrays, write_arrays, write_packed
 
 
 def _catalogue() -> Catalogue:
@@ -51,20 +50,42 @@ def test_popularity_keeps_k_after_leaving_out_and_filtering() -> None:
     assert _catalogue().popular(2, without={1}, only=np.array([0, 1, 3]))[1] == [3, 0]
 
 
-def test_a_catalogue_is_saved_as_plain_json_without_nan_and_loaded_the_same(tmp_path: Path) -> None:
-    _catalogue().save(tmp_path / "items.json.gz")
-    raw = json.loads(read_packed(tmp_path / "items.json.gz"), parse_constant=pytest.fail)
-    assert raw["price"] == [1.0, None, None, 4.0]
-    assert Catalogue.load(tmp_path / "items.json.gz").columns == _catalogue().columns
+def test_a_catalogue_is_loaded_as_it_was_saved_and_nan_is_no_price(tmp_path: Path) -> None:
+    _catalogue().save(tmp_path / "items.npz.gz")
+    loaded = {name: list(column) for name, column in Catalogue.load(tmp_path / "items.npz.gz").columns.items()}
+    assert loaded == {name: list(column) for name, column in _catalogue().columns.items()}
+    assert loaded["price"] == [1.0, None, None, 4.0] and loaded["in_stock"] == [True, True, False, True]
+    assert loaded["title"] == ["A", "B", None, "D"] and loaded["category"][1:] == ["home", "homeware", None]
 
 
 def test_columns_of_different_length_and_torn_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match="differ in length"):
         Catalogue({**_catalogue().columns, "brand": ["x"]})
-    (tmp_path / "items.json.gz").write_text('{"item_id": ["a"')
+    path = tmp_path / "items.npz.gz"
+    path.write_text("torn")
     with pytest.raises(CorruptArtifactError, match="cannot be unpacked"):
-        Catalogue.load(tmp_path / "items.json.gz")
-    for text, told in ((b'{"item_id": ["a"', "holds no JSON"), (b'{"item_id": ["a"]}', "is not a catalogue")):
-        write_packed(tmp_path / "items.json.gz", text)
-        with pytest.raises(CorruptArtifactError, match=told):
-            Catalogue.load(tmp_path / "items.json.gz")
+        Catalogue.load(path)
+    write_packed(path, b"torn")
+    with pytest.raises(CorruptArtifactError, match="holds no arrays"):
+        Catalogue.load(path)
+    write_arrays(path, {"item_id.text": np.zeros(0, np.uint8), "item_id.length": np.zeros(0, np.int32)})
+    with pytest.raises(CorruptArtifactError, match="is not a catalogue"):
+        Catalogue.load(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "rows"),
+    [
+        ("title.length", [1, 1, 1, 1]),
+        ("category.code", [0, 1, 2, 3]),
+        ("brand.code", [0, -2, 0, 1]),
+        ("price.number", [1]),
+    ],
+)
+def test_columns_that_do_not_hold_together_are_refused(tmp_path: Path, part: str, rows: list[int]) -> None:
+    path = tmp_path / "items.npz.gz"
+    _catalogue().save(path)
+    arrays = read_arrays(path)
+    write_arrays(path, arrays | {part: np.array(rows, arrays[part].dtype)})
+    with pytest.raises(CorruptArtifactError, match="is not a catalogue"):
+        Catalogue.load(path)

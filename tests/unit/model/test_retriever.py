@@ -13,10 +13,10 @@ import pytest
 
 from pipeline.core.artifacts import PACKAGE, seal
 from pipeline.core.errors import CorruptArtifactError, DataError
+from pipeline.model.catalogue import Catalogue
 from pipeline.model.features import Query, encode_queries
 from pipeline.model.filters import Filter
 from pipeline.model.goldens import check_goldens, differences
-from pipeline.model.packed import read_json, write_json
 from pipeline.model.repeats import NUMBERS, Repeats
 from pipeline.model.retriever import Retriever, UnknownItemError
 from tests.fixtures.bundles import CATEGORIES, item_id, make_bundle
@@ -196,9 +196,8 @@ def test_a_tie_may_change_places_but_not_a_better_item() -> None:
 def test_parts_of_two_bundles_are_refused_even_when_sealed_together(tiny_bundle: Path, tmp_path: Path) -> None:
     mixed = tmp_path / "mixed"
     shutil.copytree(tiny_bundle, mixed)
-    items = read_json(mixed / "items.json.gz")
-    shorter = {name: column[:-1] for name, column in items.items()}
-    write_json(mixed / "items.json.gz", shorter)
+    columns = Catalogue.load(mixed / "items.npz.gz").columns
+    Catalogue({name: list(column)[:-1] for name, column in columns.items()}).save(mixed / "items.npz.gz")
     manifest = json.loads((mixed / "manifest.json").read_text())
     seal(mixed, {name: value for name, value in manifest.items() if name not in ("files", "digest")})
     with pytest.raises(CorruptArtifactError, match=r"are of different bundles \(items \[49, 50\]"):

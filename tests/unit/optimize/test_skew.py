@@ -58,9 +58,9 @@ def test_a_catalogue_in_another_order_is_read_and_answered_in_its_own_rows(asked
     shutil.copytree(asked[0], champion)
     facts = json.loads((champion / MANIFEST).read_text())
     (champion / MANIFEST).unlink()
-    catalogue, index = Catalogue.load(champion / "items.json.gz"), ItemIndex.load(champion / "item_index.faiss")
+    catalogue, index = Catalogue.load(champion / "items.npz.gz"), ItemIndex.load(champion / "item_index.faiss")
     vectors = index.vectors(list(range(len(index)))[::-1])
-    Catalogue({name: values[::-1] for name, values in catalogue.columns.items()}).save(champion / "items.json.gz")
+    Catalogue({name: list(values)[::-1] for name, values in catalogue.columns.items()}).save(champion / "items.npz.gz")
     (champion / "item_index.faiss").unlink()
     ItemIndex.build(vectors, "float32").save(champion / "item_index.faiss")
     seal(champion, {name: facts[name] for name in ("format_version", "recipe", "data_end", "keys", "index")})
@@ -88,7 +88,7 @@ def test_other_tables_another_format_and_a_missing_bundle_do_not_fit_and_end_not
     (old / MANIFEST).unlink()
     seal(old, {**{name: facts[name] for name in ("recipe", "data_end", "keys", "index")}, "format_version": 3})
     _crown(Layout(tmp_path / "format"), old)
-    assert "format version 3 and this program reads 4" in skew(Layout(tmp_path / "format"), *asked)["sentence"]
+    assert "format version 3 and this program reads 5" in skew(Layout(tmp_path / "format"), *asked)["sentence"]
 
     shutil.rmtree(other.bundle(open_bundle(tiny_bundle).digest))
     assert skew(other, *asked)["sentence"].startswith("does not fit: ")

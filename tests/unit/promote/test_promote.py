@@ -184,7 +184,7 @@ def test_a_torn_copy_among_the_bundles_is_replaced_by_a_whole_one(settings: Sett
         resealed(tiny_bundle, settings.store.root / "b", "2024-05-01"),
     )
     publish(sealed.path, sealed.digest, layout)
-    (layout.bundle(sealed.digest) / "items.json.gz").write_text("{}")
+    (layout.bundle(sealed.digest) / "items.npz.gz").write_text("{}")
     assert publish(sealed.path, sealed.digest, layout).file(ITEMS).read_bytes() == sealed.file(ITEMS).read_bytes()
     assert [p.name for p in layout.bundle("x").parent.iterdir()] == [sealed.digest]
 
@@ -254,8 +254,8 @@ def test_servers_are_never_pointed_to_a_bundle_that_is_not_whole(settings: Setti
     crown(settings, tiny_bundle, "2024-05-01")
     reconcile(settings, Ledger.open(settings.store))
     second = crown(settings, tiny_bundle, "2024-05-02")
-    (Layout(settings.store.root.resolve()).bundle(second.to_digest) / "items.json.gz").unlink()
-    with pytest.raises(CorruptArtifactError, match=r"items\.json\.gz: this file is missing"):
+    (Layout(settings.store.root.resolve()).bundle(second.to_digest) / "items.npz.gz").unlink()
+    with pytest.raises(CorruptArtifactError, match=r"items\.npz\.gz: this file is missing"):
         reconcile(settings, Ledger.open(settings.store))
     assert pointer(settings)["sequence"] == 1
 

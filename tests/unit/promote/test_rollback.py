@@ -80,8 +80,8 @@ def test_a_target_that_never_was_champion_is_refused_with_those_that_were(
 
 def test_a_target_whose_bytes_were_changed_is_refused(settings: Settings, champions: list[Entry]) -> None:
     bundle = Layout(settings.store.root.resolve()).bundle(champions[1].to_digest)
-    (bundle / "items.json.gz").write_text("{}")
-    with pytest.raises(CorruptArtifactError, match=r"items\.json\.gz: this file was changed"):
+    (bundle / "items.npz.gz").write_text("{}")
+    with pytest.raises(CorruptArtifactError, match=r"items\.npz\.gz: this file was changed"):
         roll_back(settings, "ann", "why not")
     assert pointer(settings)["digest"] == champions[2].to_digest
     assert kinds(settings) == ["promotion"] * 3

@@ -100,9 +100,9 @@ def test_a_backfill_gets_a_version_and_no_alias(tracked: Settings, tiny_bundle: 
 
 def test_a_tampered_bundle_is_not_registered(tracked: Settings, tiny_bundle: Path) -> None:
     run = make_night(tracked, tiny_bundle, "2024-05-01")
-    items = run.artifact("optimize").path / "bundle" / "items.json.gz"
+    items = run.artifact("optimize").path / "bundle" / "items.npz.gz"
     items.write_bytes(items.read_bytes() + b" ")
-    with pytest.raises(CorruptArtifactError, match=r"items\.json\.gz: this file was changed"):
+    with pytest.raises(CorruptArtifactError, match=r"items\.npz\.gz: this file was changed"):
         step.run(tracked, run)
     assert not (run.folder / "register.json").exists()
 

@@ -53,7 +53,9 @@ class Followed:
 
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
-        given = [f"store.root={root}", "serve.port=0", "serve.poll_seconds=0.02"]
+        # However busy the machine is, nobody is turned away for having waited.
+        patient = ["serve.max_wait_milliseconds=60000", "serve.request_timeout_seconds=60"]
+        given = [f"store.root={root}", "serve.port=0", "serve.poll_seconds=0.02", *patient]
         self.settings = settings_module.load(given)
 
     def publish(self, bundle: Path) -> Path:

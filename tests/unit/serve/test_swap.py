@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import threading
@@ -12,7 +13,14 @@ import pytest
 
 from pipeline.core import settings as settings_module
 from pipeline.core.errors import CorruptArtifactError, UnavailableError, UsageError
+from pipeline.serve import answers
+from pipeline.serve.champion import Champion, Served
+from pipeline.serve.journal import Journal
+from pipeline.serve.messages import Limits
+from pipeline.serve.metrics import Metrics
+from pipeline.serve.new_items import NewItems
 from pipeline.serve.server import Service, bind
+from pipeline.serve.watcher import Watcher
 from tests.fixtures.contenders import digest_of, sealed_again
 from tests.unit.serve.conftest import running, until
 
@@ -49,7 +57,7 @@ def test_swaps_under_concurrent_requests_fail_none_and_never_mix_bundles(followe
     for bundle in bundles:
         followed.publish(bundle)
     followed.point(bundles[0], 1)
-    answers: list[tuple[int, str, tuple[str, ...]]] = []
+    answers: list[tuple[int, str | None, tuple[str, ...]]] = []
     done = threading.Event()
 
     def ask(port: int) -> None:
@@ -57,7 +65,8 @@ def test_swaps_under_concurrent_requests_fail_none_and_never_mix_bundles(followe
             while not done.is_set():
                 reply = own.post("/v1/recommend", json=body)
                 found = reply.json()
-                answers.append((reply.status_code, found["bundle_digest"], tuple(i["item_id"] for i in found["items"])))
+                items = tuple(item["item_id"] for item in found.get("items", ()))
+                answers.append((reply.status_code, found.get("bundle_digest"), items))
 
     service = Service(followed.settings)
     with running(service) as client:
@@ -160,3 +169,94 @@ def test_a_port_in_use_is_one_sentence(bundles):
 def test_an_address_that_is_not_ours_is_one_sentence():
     with pytest.raises(UsageError, match=r"Cannot listen on 203.0.113.7:0"):
         bind("203.0.113.7", 0)
+
+
+def test_a_disk_that_fails_while_a_bundle_is_read_keeps_the_old_one_and_names_the_file(followed, bundles):
+    followed.publish(bundles[0])
+    followed.point(bundles[0], 1)
+    with running(Service(followed.settings)) as client:
+        tower = followed.publish(bundles[1]) / "query_tower.tflite.gz"
+        tower.unlink()
+        # Reading this file is an input/output error.
+        tower.symlink_to("/proc/self/mem")
+        followed.point(bundles[1], 2)
+        until(lambda: "Input/output error" in problem(client), "the refusal")
+        assert served(client) == digest_of(bundles[0])
+        tower.unlink()
+        shutil.copy(bundles[1] / tower.name, tower)
+        until(lambda: served(client) == digest_of(bundles[1]), "the disk mended")
+        assert problem(client) == ""
+
+
+def test_a_bundle_that_vanishes_while_it_is_loaded_keeps_the_old_one(followed, bundles):
+    for bundle in bundles[:2]:
+        followed.publish(bundle)
+    followed.point(bundles[0], 1)
+    limits, metrics = Limits.of(followed.settings.serve, followed.settings.shop), Metrics()
+    champion, real = Champion(metrics), answers.rehearsal(limits)
+
+    def rehearse(loaded: Served) -> None:
+        if loaded.sequence == 2:
+            shutil.rmtree(loaded.bundle.path)
+        real(loaded)
+
+    new_items = NewItems(champion, Journal(followed.layout.new_items), 10, 1.0)
+    watcher = Watcher(champion, new_items, followed.layout.pointer, followed.layout.bundle, rehearse, 0.0)
+    watcher.look()
+    first = champion.current
+    followed.point(bundles[1], 2)
+    watcher.look()
+    assert champion.current is first and first and first.sequence == 1
+    assert champion.problem.startswith(f"Still serving bundle {digest_of(bundles[0])[:12]}")
+    assert "golden.json.gz: No such file or directory" in champion.problem
+    assert b'serve_swap_failures_total{reason="missing"} 1.0' in asyncio.run(metrics.text())
+    followed.publish(bundles[1])
+    followed.point(bundles[1], 3)
+    watcher.look()
+    assert champion.current is not first and champion.problem == ""
+
+
+def test_a_storm_of_pointers_ends_with_the_last_and_never_goes_back(followed, bundles):
+    for bundle in bundles:
+        followed.publish(bundle)
+    followed.point(bundles[0], 1)
+    with running(Service(followed.settings)) as client:
+        seen = []
+        for sequence in range(2, 60):
+            followed.point(bundles[sequence % 3], sequence)
+            ready = client.get("/readyz").json()
+            assert not ready["problem"] and client.post("/v1/recommend", json={}).status_code == 200
+            seen.append(ready["sequence"])
+        until(lambda: client.get("/readyz").json()["sequence"] == 59, "the last")
+        assert seen == sorted(seen) and served(client) == digest_of(bundles[59 % 3])
+
+
+def test_an_item_put_while_bundles_are_swapped_is_in_every_later_one(followed, bundles):
+    for bundle in bundles:
+        followed.publish(bundle)
+    followed.point(bundles[0], 1)
+    done, taken = threading.Event(), []
+
+    def put(port: int) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as own:
+            while not done.is_set():
+                item = {"item_id": f"new-{len(taken)}", "category": "home/attic"}
+                reply = own.put("/v1/items", json={"items": [item]})
+                assert reply.status_code == 200
+                taken.append((item["item_id"], reply.json()["live_items"]))
+
+    service = Service(followed.settings)
+    with running(service) as client:
+        thread = threading.Thread(target=put, args=(service.port,))
+        thread.start()
+        for sequence in range(2, 6):
+            followed.point(bundles[sequence % 3], sequence)
+            until(lambda wanted=sequence: client.get("/readyz").json()["sequence"] == wanted, f"sequence {sequence}")
+        done.set()
+        thread.join(30)
+        assert [count for _, count in taken] == list(range(1, len(taken) + 1))
+        body = {"history": [{"item_id": "item-003"}], "filter": {"category": "home/attic"}, "k": 500}
+        found = client.post("/v1/recommend", json=body).json()["items"]
+        assert len(found) == min(500, len(taken))
+        assert {item["item_id"] for item in found} <= {name for name, _ in taken}
+        assert client.get("/v1/model").json()["live_items"] == len(taken)
