@@ -16,8 +16,9 @@ from pipeline.core.run import Run
 from pipeline.model.bundle import open_bundle
 from pipeline.model.goldens import check_goldens
 from pipeline.model.retriever import Retriever
-from pipeline.optimize import attempt, step
-from pipeline.optimize.inputs import Inputs
+from pipeline.optimize import step
+from pipeline.optimize.making import attempt
+from pipeline.optimize.making.inputs import Inputs
 
 
 def _rows(run: Run) -> dict[str, dict]:
