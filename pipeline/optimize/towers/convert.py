@@ -27,7 +27,7 @@ def to_litert(model: keras.Model, weights: Weights, samples: Mapping[str, np.nda
     """
     if weights == "full_int8":
         model = even_branches(gentle_masks(model, samples), samples)
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter = _converter(model)
     if weights != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     # With a scale a channel, weights that share a value would no longer share it as bytes.
@@ -37,6 +37,15 @@ def to_litert(model: keras.Model, weights: Weights, samples: Mapping[str, np.nda
     if weights == "full_int8":
         converter.representative_dataset = lambda: _batches(samples)
     return converter.convert()
+
+
+def _converter(model: keras.Model) -> tf.lite.TFLiteConverter:
+    """Returns a converter of what the model answers: asked for a Keras model, it first saves each layer's functions."""
+    module = tf.Module()
+    module.held = model.variables
+    inputs = {each.name: tf.TensorSpec(each.shape, each.dtype, each.name) for each in model.inputs}
+    answer = tf.function(lambda features: {model.output_names[0]: model(features)})
+    return tf.lite.TFLiteConverter.from_concrete_functions([answer.get_concrete_function(inputs)], module)
 
 
 def _batches(samples: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:

@@ -59,6 +59,8 @@ def learn(
     keras.utils.set_random_seed(plan.seed)
     decay = keras.optimizers.schedules.CosineDecay(rate, plan.steps)
     student.compile(keras.optimizers.Adam(decay), _distance)
+    # A first step that also made the optimizer's variables would be traced twice, which takes longer than the steps.
+    student.optimizer.build(student.trainable_variables)
     batches = _batches(plan.lessons(), plan.seed)
     student.fit(batches, steps_per_epoch=plan.steps, epochs=1, verbose=0, callbacks=list(callbacks))
 
