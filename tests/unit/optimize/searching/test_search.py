@@ -18,7 +18,7 @@ from pipeline.optimize import step
 from pipeline.optimize.making import attempt
 from pipeline.optimize.making.recipes import RECIPES, Recipe
 from pipeline.optimize.searching.order import champions_recipe, in_order
-from pipeline.optimize.searching.search import Search
+from pipeline.optimize.searching.search import MADE, Outcome, Search
 from pipeline.steps import BY_NAME
 
 DAY = "2024-05-08"
@@ -51,6 +51,11 @@ def _run(root: Path, **given) -> Run:
 
 def _rows(run: Run) -> dict[str, tuple[str, str]]:
     return {row["recipe"]: (row["verdict"], row["reason"]) for row in run.artifact("optimize").json("recipes.json")}
+
+
+def _outcomes(settings: Settings, run: Run) -> dict[str, Outcome]:
+    """What the step begins with; measuring and choosing, which cost several processes, are none of the search's."""
+    return Search(settings, run).outcomes()
 
 
 def _counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -123,19 +128,19 @@ def test_what_was_made_part_by_part_is_not_made_again(root: Path, monkeypatch) -
     assert [report.sentence.partition(" recall@5 ")[0] for report in reports] == ["float32:", "dynamic_int8:"]
     assert [report.cached for report in reports] == [True, False]
     assert step.run_part(settings, _run(root), "dynamic_int8").cached
-    step.run(settings, _run(root))
+    assert _outcomes(settings, _run(root)) == {"float32": MADE, "dynamic_int8": MADE}
     assert carried == ["dynamic_int8"]
 
 
 def test_forcing_makes_each_part_again_once_however_many_processes_share_the_search(root: Path, monkeypatch) -> None:
     settings, carried = _settings(root, "[float32]"), _counted(monkeypatch)
-    step.run(settings, _run(root))
+    assert _outcomes(settings, _run(root)) == {"float32": MADE}
     assert carried == []
     step.run_part(settings, _run(root, force=True), "float32")
     assert not step.run(settings, _run(root, force=True)).cached
     assert carried == ["float32"]
     # That search came to its end; whoever forces now wants another.
-    step.run(settings, _run(root, force=True))
+    _outcomes(settings, _run(root, force=True))
     assert carried == ["float32", "float32"]
 
 
@@ -174,11 +179,11 @@ def test_the_time_counts_from_the_first_recipe_of_the_run_whichever_process_bega
     # An hour passes.
     record.write_text(json.dumps({**known, "began": "2024-05-08T00:00:00+00:00"}))
     assert step.run_part(settings, run, "dynamic_int8").verdict == "not tried"
-    assert step.run(settings, run).verdict == "float32"
+    assert _outcomes(settings, run)["dynamic_int8"].verdict == "not tried"
     assert carried == ["float32"]
 
 
-def test_a_part_that_failed_is_a_row_and_tried_again_only_when_it_is_asked_for(root: Path, monkeypatch) -> None:
+def test_a_part_that_failed_stays_failed_and_is_tried_again_only_when_it_is_asked_for(root: Path, monkeypatch) -> None:
     settings, run = _settings(root), _run(root)
     begun = _breaks(monkeypatch, "dynamic_int8", ValueError("this converter broke\nand said more"))
     step.run_part(settings, run, "float32")
@@ -187,10 +192,9 @@ def test_a_part_that_failed_is_a_row_and_tried_again_only_when_it_is_asked_for(r
             DataError, match=r"The recipe dynamic_int8 failed \(ValueError: this converter broke\), and"
         ):
             step.run_part(settings, run, "dynamic_int8")
-    report = step.run(settings, run)
+    failed = Outcome("failed", "ValueError: this converter broke")
+    assert _outcomes(settings, run) == {"float32": MADE, "dynamic_int8": failed}
     assert begun == ["dynamic_int8", "dynamic_int8"]
-    assert _rows(run)["dynamic_int8"] == ("failed", "ValueError: this converter broke")
-    assert report.verdict == "float32"
 
 
 def test_what_another_run_made_meanwhile_takes_the_place_of_a_failure(root: Path, monkeypatch) -> None:
@@ -202,19 +206,21 @@ def test_what_another_run_made_meanwhile_takes_the_place_of_a_failure(root: Path
         with pytest.raises(DataError):
             step.run_part(settings, run, "dynamic_int8")
     step.run_part(settings, other, "dynamic_int8")
-    step.run(settings, run)
-    assert _rows(run)["dynamic_int8"][0] in MEASURED
+    assert _outcomes(settings, run)["dynamic_int8"] == MADE
 
 
 def test_a_part_that_was_mended_takes_the_place_of_its_failure(root: Path, monkeypatch) -> None:
     settings, run = _settings(root), _run(root)
     with monkeypatch.context() as patch:
-        _breaks(patch, "dynamic_int8", ValueError("this converter broke"))
-        step.run(settings, run)
-    assert step.run(settings, run).cached
+        begun = _breaks(patch, "dynamic_int8", ValueError("this converter broke"))
+        failed = _outcomes(settings, run)
+    assert _outcomes(settings, run) == failed and begun == ["dynamic_int8"]
     step.run_part(settings, run, "dynamic_int8")
-    assert not step.run(settings, run).cached
-    assert _rows(run)["dynamic_int8"][0] in MEASURED
+    mended = _outcomes(settings, run)
+    assert mended["dynamic_int8"] == MADE
+    # So the choice among them is another's, and made anew.
+    search = Search(settings, run)
+    assert search.sections(mended) != search.sections(failed)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -225,8 +231,7 @@ def test_a_full_disk_or_a_persons_stop_is_no_row_and_is_tried_again(root: Path, 
         for _ in range(3):
             with pytest.raises(type(error)):
                 step.run(settings, run)
-    step.run(settings, run)
-    assert _rows(run)["dynamic_int8"][0] in MEASURED
+    assert _outcomes(settings, run)["dynamic_int8"] == MADE
 
 
 def test_a_recipe_whose_process_was_killed_each_time_is_a_row_not_the_end_of_the_night(root: Path, monkeypatch) -> None:
@@ -239,12 +244,9 @@ def test_a_recipe_whose_process_was_killed_each_time_is_a_row_not_the_end_of_the
         search = Search(settings, run)
         unended.append(search.notes.trying(recipe.name, search._key(recipe)))
         unended[-1].__enter__()
-    step.run(settings, run)
+    told = "its process was killed 3 times; it may need more memory or time than it gets"
+    assert _outcomes(settings, run)["dynamic_int8"] == Outcome("failed", told)
     assert begun == []
-    assert _rows(run)["dynamic_int8"] == (
-        "failed",
-        "its process was killed 3 times; it may need more memory or time than it gets",
-    )
 
 
 def _another(root: Path, run_id: str, day: str) -> Run:
