@@ -109,7 +109,8 @@ def test_another_budget_chooses_anew_without_trying_the_recipes_again(night, mon
     monkeypatch.setattr(attempt, "carry_out", lambda *_: pytest.fail("tried again"))
     recipes = f"optimize.recipes={json.dumps(settings.optimize.recipes)}"
     root = f"store.root={settings.store.root}"
-    tight = settings_module.load([root, recipes, "shop.k=5", "optimize.max_bundle_mb=0.01"])
+    fast = "optimize.latency_requests=60"
+    tight = settings_module.load([root, recipes, fast, "shop.k=5", "optimize.max_bundle_mb=0.01"])
     with pytest.raises(DataError, match=r"No recipe can ship \(float32: bundle 0\.\d+ MB, budget 0\.010 MB"):
         step.run(tight, run)
 
