@@ -131,7 +131,11 @@ def test_a_killed_run_repeats_only_the_recipe_it_had_not_finished(night) -> None
 
 
 def test_a_failed_recipe_is_a_row_not_the_end_of_the_night(night, monkeypatch) -> None:
-    settings, run, _ = night
+    settings, whole, _ = night
+    # A run of its own: whoever asks the night later finds its own choice.
+    run = Run.open(whole.root, "failing", "UTC", whole.days)
+    for stage in ("prepare", "train"):
+        run.refer(stage, whole.artifact(stage).key)
     monkeypatch.setattr(attempt, "apply", _broken)
     other = ["optimize.sparsity=0.3", "optimize.recipes=[pruned_qat_int8]", "optimize.latency_requests=50", "shop.k=5"]
     report = step.run(settings_module.load([f"store.root={settings.store.root}", *other]), run)
