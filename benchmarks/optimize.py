@@ -32,9 +32,10 @@ from pipeline.core import settings as settings_module
 from pipeline.core.artifacts import Artifact
 from pipeline.core.days import Days
 from pipeline.core.run import Run
+from pipeline.model.recipe_table import YARDSTICK
 from pipeline.model.retriever import Retriever
 from pipeline.optimize.judged import Judged
-from pipeline.optimize.recipes import RECIPES, YARDSTICK
+from pipeline.optimize.making.recipes import RECIPES
 
 DATA = ("online_retail", "retailrocket_sessions", "made")
 RUN, DAYS = "optimize-benchmark", "2026-01-01"

@@ -86,10 +86,10 @@ def make(folder: Path, items: int) -> None:
 
 def _fill(folder: Path, items: int) -> None:
     from pipeline.core import settings as settings_module
-    from pipeline.optimize import attempt
-    from pipeline.optimize.inputs import Inputs
     from pipeline.optimize.judged import Judged
-    from pipeline.optimize.recipes import BY_NAME
+    from pipeline.optimize.making import attempt
+    from pipeline.optimize.making.inputs import Inputs
+    from pipeline.optimize.making.recipes import BY_NAME
 
     prepared = Made(items, TARGETS, LENGTH, queries=QUERIES).write(folder / "prepared")
     settings = settings_module.load([f"train.dim={DIM}", f"shop.k={K}"])
@@ -148,8 +148,8 @@ def _export(folder: Path, text_length: int) -> None:
     """Writes the float tower in both forms; the search stays with the index."""
     from pipeline.model.item_index import ItemIndex
     from pipeline.model.served import load_stores
-    from pipeline.optimize.graphs import graph_of, write_saved_model
-    from pipeline.optimize.keras_tower import kept
+    from pipeline.optimize.exporting.graphs import graph_of, write_saved_model
+    from pipeline.optimize.towers.keras_tower import kept
 
     artifacts.seal(folder / FLOAT)
     tower, (index, words) = kept(Artifact(folder / FLOAT)), load_stores(folder / FLOAT / "bundle")
@@ -170,7 +170,7 @@ def _write_onnx(graph: Any, vectors_nD: np.ndarray, path: Path) -> None:
     import tf2onnx
 
     from pipeline.model.keras import tf
-    from pipeline.optimize.graphs import OPSET
+    from pipeline.optimize.exporting.graphs import OPSET
 
     made, _ = tf2onnx.convert.from_function(tf.function(graph.vectors), [dict(graph.inputs)], OPSET)
     (table,) = [each for each in made.graph.initializer if list(each.dims) == [FEW + 1, DIM]]

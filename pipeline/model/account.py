@@ -12,9 +12,9 @@ from pipeline.core.prices import Cost
 from pipeline.core.run import Run
 from pipeline.model import cost
 from pipeline.model.cost import Around, Replica, Table
+from pipeline.model.recipe_table import YARDSTICK
 
 JSON, MARKDOWN = "cost.json", "cost.md"
-FLOAT = "float32"
 KEPT = ("prepare", "train", "optimize")
 """Stages whose artifacts are this model's; days ingested and validated are the shop's history."""
 
@@ -32,7 +32,7 @@ def of_run(
     rows = {row["recipe"]: row for row in _json(optimized / "recipes.json", [])}
     noisy = _json(optimized / "choice.json", {}).get("noisy", "")
     chosen = next((row for row in rows.values() if row.get("verdict") == "chosen"), {})
-    before, after = _replica(rows.get(FLOAT, {}), FLOAT), _replica(chosen, chosen.get("recipe", "chosen"))
+    before, after = _replica(rows.get(YARDSTICK, {}), YARDSTICK), _replica(chosen, chosen.get("recipe", "chosen"))
     around = Around(_more(server_cpu_ms, after.cpu_ms), _more(server_memory_mb, after.memory_mb))
     times = run.times()
     return [

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 Row = Mapping[str, Any]
 YARDSTICK = "float32"
+"""The recipe that is always tried: every other one's loss and gain is held against it, query by query."""
 VERDICTS = ("chosen", "front", "rejected", "failed", "not tried")
 
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.core.errors import DataError
 from pipeline.core.sections import Optimize
-from pipeline.model.statistics import Interval, paired_interval
-from pipeline.optimize.latency import QUIET, Timing
-from pipeline.optimize.recipes import YARDSTICK
+from pipeline.model.recipe_table import YARDSTICK
+from pipeline.model.statistics import paired_interval
+from pipeline.optimize.measuring.latency import QUIET, Timing
+from pipeline.optimize.measuring.row import NOT_MEASURED, Row
 
 LEAST_SMALLER = 1.05
 LEAST_FASTER = 1.15
 """Below it nothing is decided on a shared machine."""
 SAME_BYTES = 1.01
 MEGA = 1e6
-NOT_MEASURED = ("failed", "not tried")
 
 RULE = (
     "A recipe is out when it failed, was not tried, or breaks a budget: recall lost, relative to float32's on the same "
@@ -34,75 +33,6 @@ RULE = (
     f"float32 is timed twice. Where the interval of its median to itself leaves {1 / QUIET:.2f} to {QUIET:.2f}, the "
     "machine is noisy, and speed, p99's budget included, decides nothing.",
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One recipe as measured.
-
-    Attributes:
-        recall: through the index; difference: paired with float32, query by query; relative_loss: of its mean.
-        p50_ms, p99_ms, cpu_ms: CPU time of tower and index, one thread, batch 1; `cpu_ms` is the mean.
-        p50_ratio, p99_ratio: to float32's, call by call; below 1 is faster.
-        memory_mb: resident, of a fresh process that answers from the bundle; peak_memory_mb: the most while loading;
-            plain_memory_mb: before it loaded anything.
-        bytes: of all files of the bundle.
-        verdict: `chosen`, `front`, `rejected`, `failed` or `not tried`.
-    """
-
-    recipe: str
-    doc: str
-    transforms: int
-    recall: Interval | None = None
-    difference: Interval | None = None
-    relative_loss: float | None = None
-    recall_by_kind: dict[str, float] | None = None
-    index_recall: float | None = None
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    cpu_ms: float | None = None
-    p50_interval: Interval | None = None
-    p99_interval: Interval | None = None
-    p50_ratio: Interval | None = None
-    p99_ratio: Interval | None = None
-    memory_mb: float | None = None
-    peak_memory_mb: float | None = None
-    plain_memory_mb: float | None = None
-    bytes: int | None = None
-    dense_sparsity: float | None = None
-    digest: str = ""
-    verdict: str = ""
-    reason: str = ""
-
-    def plain(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Row:
-        """Reads a row another night wrote; raises TypeError where its fields are not today's."""
-        spans = {
-            name: Interval(**value)
-            for name, value in plain.items()
-            if isinstance(value, dict) and value.keys() == Interval.__dataclass_fields__.keys()
-        }
-        return cls(**{**plain, **spans})
-
-
-def timed(row: Row, timing: Timing) -> Row:
-    """Returns the row with what the timing says of it."""
-    if row.recipe not in timing.times_ms:
-        return row
-    p50, p99 = (timing.quantile(row.recipe, quantile) for quantile in (0.5, 0.99))
-    return replace(
-        row,
-        p50_ms=p50.mean,
-        p99_ms=p99.mean,
-        cpu_ms=timing.mean(row.recipe),
-        p50_interval=p50,
-        p99_interval=p99,
-        p50_ratio=timing.ratio(row.recipe, YARDSTICK, 0.5),
-        p99_ratio=timing.ratio(row.recipe, YARDSTICK, 0.99),
-    )
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def export_command(
     """Writes a registered bundle's tower and items in another form, once that is proven to answer like the bundle."""
     from pipeline.core import settings as settings_module
     from pipeline.core.run import Run
-    from pipeline.optimize.export import export
+    from pipeline.optimize.exporting.export import export
     from pipeline.store.shared import open_shared
 
     settings = settings_module.load(set_ or [])

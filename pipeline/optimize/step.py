@@ -14,15 +14,18 @@ from pipeline.core.artifacts import Artifact
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
+from pipeline.model.recipe_table import YARDSTICK
 from pipeline.model.statistics import interval, paired_interval
-from pipeline.optimize import attempt, record
-from pipeline.optimize.choose import NOT_MEASURED, Evidence, Row, choose
-from pipeline.optimize.inputs import Inputs
-from pipeline.optimize.last_night import LastNight, last_night
-from pipeline.optimize.measure import measure
-from pipeline.optimize.recipes import YARDSTICK, Recipe
-from pipeline.optimize.search import MADE, STAGE, Outcome, Search
-from pipeline.optimize.skew import skew
+from pipeline.optimize.choose import Evidence, choose
+from pipeline.optimize.making import attempt
+from pipeline.optimize.making.inputs import Inputs
+from pipeline.optimize.making.recipes import Recipe
+from pipeline.optimize.measuring.measure import measure
+from pipeline.optimize.measuring.row import NOT_MEASURED, Row
+from pipeline.optimize.measuring.skew import skew
+from pipeline.optimize.searching.search import MADE, STAGE, Outcome, Search
+from pipeline.optimize.telling import record
+from pipeline.optimize.telling.last_night import LastNight, last_night
 
 
 def parts(settings: Settings, run: Run) -> tuple[str, ...]:

@@ -7,11 +7,9 @@ import hashlib
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -221,25 +219,32 @@ def test_a_disk_too_small_to_spill_to_is_one_sentence_and_a_retry(source, small_
     require_nothing_half_visible(tmp_path / "root")
 
 
+@pytest.fixture
+def in_a_fork(tmp_path: Path) -> Iterator[Callable[..., float]]:
+    """Carries out a command, killed after so many seconds if any are given; returns how many it lived."""
+    started = [sys.executable, str(Path(__file__).with_name("forks.py"))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(started, env=environment(tmp_path), text=True, **pipes) as forks:
+
+        def carried_out(words: list[str], seconds: float | None = None) -> float:
+            forks.stdin.write(json.dumps({"words": words, "seconds": seconds}) + "\n")
+            forks.stdin.flush()
+            return float(forks.stdout.readline())
+
+        yield carried_out
+
+
 def test_ingest_killed_at_ten_moments_leaves_nothing_half_visible_and_ends_as_if_unbroken(
-    source, tmp_path: Path
+    source, in_a_fork, tmp_path: Path
 ) -> None:
     source.write_bytes(rows_of_a_day(30_000))
-    begun = time.monotonic()
-    whole = tmp_path / "whole"
-    subprocess.run(command(source, whole), env=environment(tmp_path), check=True, capture_output=True)
-    seconds = time.monotonic() - begun
-    expected = files_of(whole)
+    seconds = in_a_fork(command(source, tmp_path / "whole")[3:])
+    expected = files_of(tmp_path / "whole")
     assert len(expected) == 5
     dice = random.Random(11)
-    for moment in sorted(dice.uniform(0.3, 1) for _ in range(10)):
+    for moment in sorted(dice.random() for _ in range(10)):
         root = tmp_path / f"killed at {moment:.3f}"
-        child = subprocess.Popen(
-            command(source, root), env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(moment * seconds)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        in_a_fork(command(source, root)[3:], moment * seconds)
         require_nothing_half_visible(root)
         again = source.settings.store.model_copy(update={"root": root})
         source.settings = source.settings.model_copy(update={"store": again})

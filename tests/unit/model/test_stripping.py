@@ -47,7 +47,7 @@ def stores(towers) -> tuple[ItemIndex, Words]:
 
 def test_the_served_query_tower_answers_as_the_trained_one(towers, stores, tmp_path: Path) -> None:
     from pipeline.model.stripping import without_tables
-    from pipeline.optimize.convert import to_litert
+    from pipeline.optimize.towers.convert import to_litert
 
     write_packed(tmp_path / QUERY_TOWER, to_litert(without_tables(towers.query), "float32"))
     features = encode_queries(CONFIG, INDEX, QUERIES)
@@ -57,7 +57,7 @@ def test_the_served_query_tower_answers_as_the_trained_one(towers, stores, tmp_p
 
 def test_the_served_item_tower_places_new_items_as_the_trained_one(towers, stores, tmp_path: Path) -> None:
     from pipeline.model.stripping import for_new_items, word_table
-    from pipeline.optimize.convert import to_litert
+    from pipeline.optimize.towers.convert import to_litert
 
     items = [Item(0, "new", "home/mugs", "acme", "red mug", 3.0), Item(0, "bare")]
     write_packed(tmp_path / ITEM_TOWER, to_litert(for_new_items(towers.item, CONFIG), "float32"))

@@ -11,8 +11,10 @@ import pytest
 from pipeline.core.errors import DataError
 from pipeline.core.sections import Optimize
 from pipeline.model.statistics import interval, paired_interval
-from pipeline.optimize.choose import RULE, Evidence, Row, choose, timed
-from pipeline.optimize.latency import Timing
+from pipeline.optimize.choose import RULE, Evidence, choose
+from pipeline.optimize.measuring.latency import Timing
+from pipeline.optimize.measuring.measure import timed
+from pipeline.optimize.measuring.row import Row
 
 QUERIES = 200
 USERS = [str(n) for n in range(QUERIES)]

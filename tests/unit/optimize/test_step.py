@@ -16,8 +16,9 @@ from pipeline.core.run import Run
 from pipeline.model.bundle import open_bundle
 from pipeline.model.goldens import check_goldens
 from pipeline.model.retriever import Retriever
-from pipeline.optimize import attempt, step
-from pipeline.optimize.inputs import Inputs
+from pipeline.optimize import step
+from pipeline.optimize.making import attempt
+from pipeline.optimize.making.inputs import Inputs
 
 
 def _rows(run: Run) -> dict[str, dict]:
@@ -108,7 +109,8 @@ def test_another_budget_chooses_anew_without_trying_the_recipes_again(night, mon
     monkeypatch.setattr(attempt, "carry_out", lambda *_: pytest.fail("tried again"))
     recipes = f"optimize.recipes={json.dumps(settings.optimize.recipes)}"
     root = f"store.root={settings.store.root}"
-    tight = settings_module.load([root, recipes, "shop.k=5", "optimize.max_bundle_mb=0.01"])
+    fast = "optimize.latency_requests=60"
+    tight = settings_module.load([root, recipes, fast, "shop.k=5", "optimize.max_bundle_mb=0.01"])
     with pytest.raises(DataError, match=r"No recipe can ship \(float32: bundle 0\.\d+ MB, budget 0\.010 MB"):
         step.run(tight, run)
 
@@ -129,7 +131,11 @@ def test_a_killed_run_repeats_only_the_recipe_it_had_not_finished(night) -> None
 
 
 def test_a_failed_recipe_is_a_row_not_the_end_of_the_night(night, monkeypatch) -> None:
-    settings, run, _ = night
+    settings, whole, _ = night
+    # A run of its own: whoever asks the night later finds its own choice.
+    run = Run.open(whole.root, "failing", "UTC", whole.days)
+    for stage in ("prepare", "train"):
+        run.refer(stage, whole.artifact(stage).key)
     monkeypatch.setattr(attempt, "apply", _broken)
     other = ["optimize.sparsity=0.3", "optimize.recipes=[pruned_qat_int8]", "optimize.latency_requests=50", "shop.k=5"]
     report = step.run(settings_module.load([f"store.root={settings.store.root}", *other]), run)

@@ -42,7 +42,7 @@ def train(prepared: Path, checkpoints: Path, out: Path) -> None:
     from pipeline.train.learn import learn
 
     out.mkdir(parents=True, exist_ok=True)
-    settings = settings_with(checkpoint_seconds=0, deterministic=True)
+    settings = settings_with(checkpoint_seconds=0, deterministic=True, epochs=2)
     learn(settings, Artifact(prepared), Start("a test"), Checkpoints(checkpoints), out, Silent())
 
 

@@ -1,0 +1,1 @@
+"""A registered bundle in another form, proven to answer like it."""

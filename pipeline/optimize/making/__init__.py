@@ -1,0 +1,1 @@
+"""Carries out one recipe: from what train and prepare handed on to a bundle that answers."""

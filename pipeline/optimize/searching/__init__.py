@@ -1,0 +1,1 @@
+"""Recipe after recipe, in order and until when, whatever becomes of each."""

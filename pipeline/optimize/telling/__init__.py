@@ -1,0 +1,1 @@
+"""What people and later stages see of the choice."""
