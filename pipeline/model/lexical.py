@@ -91,16 +91,15 @@ class Postings:
         rows_M = np.flatnonzero(scores_n)
         return rows_M, scores_n[rows_M]
 
-    def score(self, text: str, title: str) -> float:
-        """Returns the BM25 of a title that is none of these, by how rare words are and how long titles among these."""
-        counted, total = Counter(words(title)), 0.0
+    def scores(self, title: str) -> dict[str, float]:
+        """Returns the BM25 of each word of a title that is none of these, as if it were, and they were as they are."""
+        counted = Counter(words(title))
         length = sum(counted.values()) / self.mean_length
-        for word in dict.fromkeys(words(text)):
-            if times := counted[word]:
-                found = self._titles_of(word)
-                holding = found.stop - found.start if found else 0
-                total += float(_rarity(self.items, holding) * _weight(times, length))
-        return total
+        return {word: self._rarity_of(word) * float(_weight(times, length)) for word, times in counted.items()}
+
+    def _rarity_of(self, word: str) -> float:
+        found = self._titles_of(word)
+        return float(_rarity(self.items, found.stop - found.start if found else 0))
 
     def _titles_of(self, word: str) -> slice | None:
         code = hash(word)

@@ -47,10 +47,10 @@ class LiveIndex:
 
     def vectors(self, rows_R: np.ndarray) -> np.ndarray:
         """Returns float32 [R, D], as stored."""
+        if not len(self._vectors):
+            return self.sealed.vectors(rows_R)
         rows_R, begin = np.asarray(rows_R, np.int64), len(self.sealed)
         live_R = rows_R >= begin
-        if not live_R.any():
-            return self.sealed.vectors(rows_R)
         found_RD = np.empty((len(rows_R), self.dim), np.float32)
         found_RD[live_R] = self._vectors.rows[rows_R[live_R] - begin]
         if not live_R.all():
@@ -62,13 +62,19 @@ class LiveIndex:
 
         Args and returns: as `ItemIndex.search`.
         """
+        if not len(self._vectors):
+            return self.sealed.search(queries_QD, k, only)
         live_M = self._allowed(only)
         scores_QK, rows_QK = self.sealed.search(queries_QD, k, None if only is None else self._cut(only))
         if not len(live_M):
             return scores_QK, rows_QK
-        live_QM = np.asarray(queries_QD, np.float32) @ self._vectors.rows[live_M].T
-        scores_QK = np.concatenate([scores_QK, live_QM], axis=1)
-        rows_QK = np.concatenate([rows_QK, np.broadcast_to(live_M + len(self.sealed), live_QM.shape)], axis=1)
+        vectors_MD = self._vectors.rows if len(live_M) == len(self._vectors) else self._vectors.rows[live_M]
+        live_QM = np.asarray(queries_QD, np.float32) @ vectors_MD.T
+        best_QK = np.broadcast_to(np.arange(len(live_M)), live_QM.shape)
+        if len(live_M) > k:
+            best_QK = np.sort(np.argpartition(-live_QM, k - 1, axis=1)[:, :k], axis=1)
+        scores_QK = np.concatenate([scores_QK, np.take_along_axis(live_QM, best_QK, axis=1)], axis=1)
+        rows_QK = np.concatenate([rows_QK, live_M[best_QK] + len(self.sealed)], axis=1)
         order_QK = np.argsort(-scores_QK, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores_QK, order_QK, axis=1), np.take_along_axis(rows_QK, order_QK, axis=1)
 
@@ -82,8 +88,6 @@ class LiveIndex:
 
     def _allowed(self, only: np.ndarray | None) -> np.ndarray:
         """Returns the live rows that may be answered, counted from the first of them, ascending."""
-        if not len(self._vectors):
-            return np.zeros(0, np.int64)
         if only is None:
             return np.flatnonzero(self._offered.rows)
         live_M = only[np.searchsorted(only, len(self.sealed)) :] - len(self.sealed)

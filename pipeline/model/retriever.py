@@ -199,8 +199,8 @@ class Retriever:
         return [score for score, _ in kept[:k]], [row for _, row in kept[:k]]
 
     def _scored(self, found: tuple[Sequence[float], Sequence[int]]) -> list[Scored]:
-        shown = [self.catalogue.columns[name] for name in ("item_id", "title", "category", "brand", "price")]
-        ids, titles, categories, brands, prices = shown
+        shown = [self.catalogue.columns[name] for name in ("title", "category", "brand", "price")]
+        ids, (titles, categories, brands, prices) = self.catalogue.ids, shown
         return [
             Scored(ids[row], score, titles[row], categories[row], brands[row], prices[row])
             for score, row in zip(*found, strict=True)

@@ -37,6 +37,18 @@ def test_a_rare_word_tells_more_than_a_common_one() -> None:
     assert rows_M[np.argmax(scores_M)] == 1
 
 
+def test_a_title_that_is_none_of_them_scores_as_one_of_them_would() -> None:
+    # The last title has this score among them, and their number and lengths stay what they are.
+    rows_M, scores_M = Postings.of(TITLES).match("red")
+    scores = Postings.of(TITLES).scores("shoe, red red")
+    assert scores["red"] == pytest.approx(scores_M[rows_M == 3][0])
+    # "boat" stands in none of four: ln(1 + 4.5 / .5) = ln 10, once in 1.
+    assert Postings.of(TITLES).scores("boat") == pytest.approx(
+        {"boat": math.log(10) * 1.9 / (1 + 0.9 * (0.5 + 0.5 / 1.75))}
+    )
+    assert Postings.of(TITLES).scores("") == {}
+
+
 def test_nothing_is_added_without_a_text_or_a_weight() -> None:
     lexical = Lexical(Postings.of(TITLES), 0.5)
     assert lexical.added(None)[0].size == lexical.added("")[0].size == 0
