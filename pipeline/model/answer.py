@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 EMPTY_HISTORY = "empty_history"
@@ -60,8 +58,7 @@ class Scored(msgspec.Struct):
     why: Why | msgspec.UnsetType = msgspec.UNSET
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """Items best first; `fallback` names why popularity answered, else None.
 
     It is `unknown_items` where the bundle knows no item of the history (and nothing was typed), `no_words` where what

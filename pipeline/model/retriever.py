@@ -39,6 +39,7 @@ class Retriever:
         self.spent: dict[str, float] = {}
         self.config = TowerConfig.load(folder / TOWERS)
         self.catalogue = Catalogue.load(folder / ITEMS)
+        self._shown = [self.catalogue.columns[name] for name in ("item_id", "title", "category", "brand", "price")]
         self.index, words = load_stores(folder)
         self.tower = QueryTower(folder, self.index, words)
         self.repeats = Repeats.load(folder / REPEATS)
@@ -163,9 +164,9 @@ class Retriever:
 
         Args: found_K: rows the index found; those that match best by words come on top.
         """
-        rows, added = self._all_added(query, exclude_seen)
-        if not len(rows):
+        if exclude_seen and not query.text:
             return {}
+        rows, added = self._all_added(query, exclude_seen)
         if only is not None:
             allowed = np.isin(rows, only)
             rows, added = rows[allowed], added[allowed]
@@ -183,7 +184,11 @@ class Retriever:
         added: Mapping[int, float],
     ) -> tuple[list[float], list[int]]:
         """Returns scores and rows of the k best of those found and those that something is added to."""
-        pairs = zip(found[0].tolist(), found[1].tolist(), strict=True)
+        scores, rows = found[0].tolist(), found[1].tolist()
+        if not added:
+            places = [place for place, row in enumerate(rows) if row not in without][:k]
+            return [scores[place] for place in places], [rows[place] for place in places]
+        pairs = zip(scores, rows, strict=True)
         kept = [(score, row) for score, row in pairs if row not in without and row not in added]
         allowed = {row: more for row, more in added.items() if row not in without}
         if allowed:
@@ -193,8 +198,7 @@ class Retriever:
         return [score for score, _ in kept[:k]], [row for _, row in kept[:k]]
 
     def _scored(self, found: tuple[Sequence[float], Sequence[int]]) -> list[Scored]:
-        shown = [self.catalogue.columns[name] for name in ("item_id", "title", "category", "brand", "price")]
-        ids, titles, categories, brands, prices = shown
+        ids, titles, categories, brands, prices = self._shown
         return [
             Scored(ids[row], score, titles[row], categories[row], brands[row], prices[row])
             for score, row in zip(*found, strict=True)
@@ -202,7 +206,8 @@ class Retriever:
 
 
 def _fallback(query: Query, features: dict[str, np.ndarray], at: int) -> str | None:
-    if features["history_items"][at].any() or features["query_text"][at].any():
+    # Histories end at the right, texts begin at the left: where these places are empty, all are.
+    if features["history_items"][at, -1] or features["query_text"][at, 0]:
         return None
     if len(query.item_ids):
         return UNKNOWN_ITEMS

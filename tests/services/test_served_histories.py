@@ -125,7 +125,8 @@ def test_in_a_batch_each_is_answered_by_the_history_of_its_own_user(client: http
     tell(client, event(20), user="bert@example.com")
     now = {"k": 9, "now": NOW.isoformat()}
     bodies = [{**now, "user_id": ANNA}, {**now, "history": [event(7)]}, {**now, "user_id": "bert@example.com"}]
-    answers = client.post("/v1/batch", json={"requests": [*bodies, {"user_id": "a", "pseudonym": "0" * 64}]}).json()
+    twice = {"user_id": ANNA, "pseudonym": f"{'0' * 64}.{'0' * 8}"}
+    answers = client.post("/v1/batch", json={"requests": [*bodies, twice]}).json()
     assert answers["answers"][:3] == [client.post("/v1/recommend", json=body).json() for body in bodies]
     assert [answer.get("history_source") for answer in answers["answers"][:3]] == ["stored", None, "stored"]
     assert "both name the user" in answers["answers"][3]["error"]
