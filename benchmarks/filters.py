@@ -4,10 +4,10 @@
 
 The item index as a bundle holds it, a byte a number (`int8`), over the vectors of `benchmarks.index`. Recall is of the
 best by the vectors as they are stored, among those allowed: what lists cost, not what bytes do. Filters are
-*scattered*, any items at random, as a brand or a price may be; *a department*, what lies nearest to one direction, as a
-category does, far from most queries; *departments*, twenty such; and *both*, a random third of a department. The peer is
-the same index made to look at every list for the allowed, exact over what is stored. They take turns, query by query,
-on one thread; a round is all queries, for 20 answers each.
+*scattered*, any items at random, as a brand or a price may be; *a department*, what lies nearest to one direction, as
+a category does, far from most queries; *departments*, twenty such; and *both*, a random third of a department. The
+peer is the same index made to look at every list for the allowed, exact over what is stored. They take turns, query by
+query, on one thread; a round is all queries, for 20 answers each.
 """
 
 from __future__ import annotations
