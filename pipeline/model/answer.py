@@ -7,6 +7,7 @@ import msgspec
 EMPTY_HISTORY = "empty_history"
 UNKNOWN_ITEMS = "unknown_items"
 NO_WORDS = "no_words"
+FALLBACKS = (EMPTY_HISTORY, UNKNOWN_ITEMS, NO_WORDS)
 
 
 class Share(msgspec.Struct, gc=False):
