@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 EMPTY_HISTORY = "empty_history"
 UNKNOWN_ITEMS = "unknown_items"
 NO_WORDS = "no_words"
+FALLBACKS = (EMPTY_HISTORY, UNKNOWN_ITEMS, NO_WORDS)
 
 
 class Share(msgspec.Struct, gc=False):
@@ -60,8 +59,7 @@ class Scored(msgspec.Struct):
     why: Why | msgspec.UnsetType = msgspec.UNSET
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """Items best first; `fallback` names why popularity answered, else None.
 
     It is `unknown_items` where the bundle knows no item of the history (and nothing was typed), `no_words` where what

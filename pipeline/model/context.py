@@ -19,6 +19,8 @@ _SPACES = re.compile(r"[ \t\n\r\f\x0b]+")
 
 def told(pairs: Mapping[str, str]) -> str | None:
     """Returns names and values as one text, as `ingest` writes it: without what is empty; None if nothing is left."""
+    if not pairs:
+        return None
     spaced = {name: _SPACES.sub(" ", value.replace(";", ",")).strip(" ") for name, value in pairs.items()}
     values = ((name, text[:CONTEXT_LETTERS].strip(" ")) for name, text in spaced.items())
     return BETWEEN.join(f"{name}={value}" for name, value in values if value) or None

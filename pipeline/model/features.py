@@ -5,8 +5,10 @@ Shapes: B batch, L history length, W text length, C category levels or pairs of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,22 +78,24 @@ def encode_queries(
         `query_context` [B, C], if these towers read contexts.
     Raises: ShapeError: a query's items, event types and times differ in number. DataError: an event type is unknown.
     """
-    shape = (len(queries), config.history_length)
-    items_BL, types_BL, pauses_BL = (np.zeros(shape, np.int32) for _ in range(3))
+    length = config.history_length
+    items_BL, types_BL, pauses_BL = (np.zeros((len(queries), length), np.int32) for _ in range(3))
     now_B1 = np.zeros((len(queries), 1), np.int32)
     for row, query in enumerate(queries):
-        places = _newest_known(query, item_index, config.history_length + 1)
-        shown = places[-config.history_length :]
-        begin = config.history_length - len(shown)
-        items_BL[row, begin:] = [item_index[query.item_ids[place]] for place in shown]
-        types_BL[row, begin:] = [_type_code(query.event_types[place]) for place in shown]
-        if query.times and shown:
-            times = np.floor([query.times[place] for place in places]).astype(np.int64)
-            pauses = bands(np.diff(times))
-            pauses_BL[row, config.history_length - len(pauses) :] = pauses
+        items, places = _newest_known(query, item_index, length + 1)
+        shown = places[-length:]
+        if not shown:
+            continue
+        # A list is put in whole: for so few numbers every operation of numpy's costs more than it saves.
+        items_BL[row, -len(shown) :] = items[-length:]
+        types_BL[row, -len(shown) :] = _type_codes([query.event_types[place] for place in shown])
+        if query.times:
+            times = [math.floor(query.times[place]) for place in places]
+            if len(times) > 1:
+                pauses_BL[row, 1 - len(times) :] = [band(after - before) for before, after in pairwise(times)]
             if query.now is not None:
                 # In training, what is bought in an event's own second is never asked for from it.
-                now_B1[row] = bands(np.maximum(int(query.now) - times[-1:], 1))
+                now_B1[row] = band(max(int(query.now) - times[-1], 1))
     text_BW = encode_texts([query.text for query in queries], config.text_length, config.text_buckets)
     made = {
         "history_items": items_BL,
@@ -105,21 +109,23 @@ def encode_queries(
     return made
 
 
-def _newest_known(query: Query, item_index: Mapping[str, int], most: int) -> list[int]:
-    """Returns the places of the newest events on known items, oldest first."""
-    lengths = {len(query.item_ids), len(query.event_types), len(query.times) or len(query.item_ids)}
-    if len(lengths) > 1:
+def _newest_known(query: Query, item_index: Mapping[str, int], most: int) -> tuple[list[int], list[int]]:
+    """Returns the item indices of the newest events on known items, oldest first, and their places in the query."""
+    count = len(query.item_ids)
+    if len(query.event_types) != count or len(query.times) not in (0, count):
         raise ShapeError(
             f"A query has {len(query.item_ids)} items, {len(query.event_types)} event types and {len(query.times)} "
             "times, not one each."
         )
-    found: list[int] = []
-    for place in reversed(range(len(query.item_ids))):
-        if item_index.get(query.item_ids[place]):
-            found.append(place)
-            if len(found) == most:
+    items: list[int] = []
+    places: list[int] = []
+    for place in range(count - 1, -1, -1):
+        if index := item_index.get(query.item_ids[place]):
+            items.append(index)
+            places.append(place)
+            if len(places) == most:
                 break
-    return found[::-1]
+    return items[::-1], places[::-1]
 
 
 def sequence_pauses(times_N: np.ndarray, offsets_S1: np.ndarray) -> np.ndarray:
@@ -138,11 +144,16 @@ def bands(numbers: np.ndarray) -> np.ndarray:
     return np.minimum(1 + np.frexp(np.maximum(numbers, 0))[1], BANDS).astype(np.int32)
 
 
-def _type_code(event_type: str) -> int:
+def band(number: int) -> int:
+    """Returns what `bands` does, of one whole number."""
+    return min(1 + max(number, 0).bit_length(), BANDS)
+
+
+def _type_codes(event_types: Sequence[str]) -> list[int]:
     try:
-        return TYPE_CODE[event_type]
-    except KeyError:
-        raise DataError(f"The event type {event_type!r} is unknown; known are {', '.join(EVENT_TYPES)}.") from None
+        return [TYPE_CODE[event_type] for event_type in event_types]
+    except KeyError as error:
+        raise DataError(f"The event type {error.args[0]!r} is unknown; known are {', '.join(EVENT_TYPES)}.") from None
 
 
 def encode_items(config: TowerConfig, items: Sequence[Item]) -> dict[str, np.ndarray]:

@@ -73,6 +73,7 @@ class ItemIndex:
 
     Attributes:
         facts: None in an index that was loaded.
+        dim: length of a vector.
     """
 
     facts: Facts | None = None
@@ -80,6 +81,7 @@ class ItemIndex:
     def __init__(self, index: Any) -> None:
         faiss.omp_set_num_threads(1)
         self._index, self._lists = index, lists_of(index)
+        self.dim: int = index.d
         self._allowed: _Allowed | None = None
         if self._lists is not None:
             self._lists.make_direct_map()
@@ -158,10 +160,6 @@ class ItemIndex:
         writer = faiss.VectorIOWriter()
         self._write(writer)
         return writer.data.size() + END.size
-
-    @property
-    def dim(self) -> int:
-        return self._index.d
 
     def __len__(self) -> int:
         return self._index.ntotal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -31,6 +30,8 @@ class LiteTower:
     def __call__(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
         """Args: features: arrays [B, …] by input name. Returns: float32 [B, dim]."""
         rows = len(next(iter(features.values())))
+        if rows == 1:
+            return self._by_batch[1].run(features)
         parts = [self._part(features, at, min(at + MAX_BATCH, rows)) for at in range(0, rows, MAX_BATCH)]
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
@@ -60,23 +61,30 @@ class _Allocated:
             raise CorruptArtifactError(
                 f"{path}: LiteRT cannot load this tower ({str(error).splitlines()[0][:120]})."
             ) from None
-        self._batch = batch
-        self._inputs: dict[str, tuple[int, np.ndarray]] = {
-            name: (detail["index"], np.zeros([batch, *detail["shape_signature"][1:]], detail["dtype"]))
+        self._inputs: list[tuple[str, int, np.ndarray]] = [
+            (name, detail["index"], np.zeros([batch, *detail["shape_signature"][1:]], detail["dtype"]))
             for name, detail in inputs.items()
-        }
+        ]
         self._output = self._interpreter.get_output_details()[0]
 
     @property
     def dim(self) -> int:
         return int(self._output["shape"][-1])
 
-    def run(self, features: Mapping[str, Any]) -> np.ndarray:
-        for name, (index, padded) in self._inputs.items():
-            if name not in features or features[name].shape[1:] != padded.shape[1:]:
-                found = features[name].shape[1:] if name in features else "nothing"
-                raise ShapeError(f"The tower's input {name} takes rows of shape {padded.shape[1:]}, found {found}.")
-            padded[: len(features[name])] = features[name]
-            self._interpreter.set_tensor(index, padded)
+    def run(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
+        for name, index, padded in self._inputs:
+            values = features.get(name)
+            if values is None or values.shape != padded.shape or values.dtype != padded.dtype:
+                values = _filled(name, padded, values)
+            self._interpreter.set_tensor(index, values)
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output["index"])
+
+
+def _filled(name: str, padded: np.ndarray, values: np.ndarray | None) -> np.ndarray:
+    """Raises: ShapeError: values of another shape than the input takes, or none."""
+    if values is None or values.shape[1:] != padded.shape[1:]:
+        found = "nothing" if values is None else values.shape[1:]
+        raise ShapeError(f"The tower's input {name} takes rows of shape {padded.shape[1:]}, found {found}.")
+    padded[: len(values)] = values
+    return padded

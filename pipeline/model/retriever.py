@@ -169,9 +169,9 @@ class Retriever:
 
         Args: found_K: rows the index found; those that match best by words come on top.
         """
-        rows, added = self._all_added(query, exclude_seen)
-        if not len(rows):
+        if exclude_seen and not query.text:
             return {}
+        rows, added = self._all_added(query, exclude_seen)
         if only is not None:
             allowed = np.isin(rows, only)
             rows, added = rows[allowed], added[allowed]
@@ -189,7 +189,11 @@ class Retriever:
         added: Mapping[int, float],
     ) -> tuple[list[float], list[int]]:
         """Returns scores and rows of the k best of those found and those that something is added to."""
-        pairs = zip(found[0].tolist(), found[1].tolist(), strict=True)
+        scores, rows = found[0].tolist(), found[1].tolist()
+        if not added:
+            places = [place for place, row in enumerate(rows) if row not in without][:k]
+            return [scores[place] for place in places], [rows[place] for place in places]
+        pairs = zip(scores, rows, strict=True)
         kept = [(score, row) for score, row in pairs if row not in without and row not in added]
         allowed = {row: more for row, more in added.items() if row not in without}
         if allowed:
@@ -208,7 +212,8 @@ class Retriever:
 
 
 def _fallback(query: Query, features: dict[str, np.ndarray], at: int) -> str | None:
-    if features["history_items"][at].any() or features["query_text"][at].any():
+    # Histories end at the right, texts begin at the left: where these places are empty, all are.
+    if features["history_items"][at, -1] or features["query_text"][at, 0]:
         return None
     if len(query.item_ids):
         return UNKNOWN_ITEMS

@@ -2,7 +2,7 @@
 
 A history is read in the very vectors that are searched, so the bundle holds them once, however they are stored.
 
-Shapes: B queries or items, L history length, D dim.
+Shapes: B queries or items, L history length, E places of all histories, D dim.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ LEAST_LENGTH = 1e-6
 
 def looked_up(features: Mapping[str, np.ndarray], items: Vectors, words: Words) -> dict[str, np.ndarray]:
     """Returns what a query tower without tables reads: `history_vectors` and `query_words` beside most features."""
-    read = {name: values for name, values in features.items() if name != "query_text"}
+    read = dict(features)
+    read["query_words"] = words.pooled(read.pop("query_text"))
     items_BL = features["history_items"]
-    met_BL = items_BL > 0
-    read["history_vectors"] = np.zeros((*items_BL.shape, items.dim), np.float32)
-    if met_BL.any():
-        read["history_vectors"][met_BL] = items.vectors(items_BL[met_BL] - 1)
-    return read | {"query_words": words.pooled(features["query_text"])}
+    items_E = items_BL.ravel()
+    vectors_ED = np.zeros((len(items_E), items.dim), np.float32)
+    met = items_E.nonzero()[0]
+    if len(met):
+        vectors_ED[met] = items.vectors(items_E[met] - 1)
+    read["history_vectors"] = vectors_ED.reshape(*items_BL.shape, items.dim)
+    return read
 
 
 class Vectors(Protocol):
@@ -54,7 +57,8 @@ class QueryTower:
     def __call__(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
         vectors_BD = self._tower(looked_up(features, self._items, self._words))
         # Integers leave lengths rough, and what is added for words and items met counts beside a length of 1.
-        return vectors_BD / np.maximum(np.linalg.norm(vectors_BD, axis=1, keepdims=True), LEAST_LENGTH)
+        lengths_B1 = np.sqrt(np.vecdot(vectors_BD, vectors_BD))[:, None]
+        return vectors_BD / np.maximum(lengths_B1, LEAST_LENGTH)
 
 
 class NewItemTower:

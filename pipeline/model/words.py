@@ -81,11 +81,11 @@ class Words:
 
         Args: ids_BT: int32 from 1 to V, 0 where a place is empty.
         """
-        present_BT = ids_BT > 0
         pooled_BD = np.zeros((len(ids_BT), self.dim), np.float32)
-        count_B = present_BT.sum(axis=1)
-        if not count_B.any():
+        if not ids_BT.any():
             return pooled_BD
+        present_BT = ids_BT > 0
+        count_B = present_BT.sum(axis=1)
         rows_P = ids_BT[present_BT] - 1
         shares_P = self._shares_V[rows_P]
         told_B = np.flatnonzero(count_B)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Raw
 
@@ -23,31 +23,26 @@ from pipeline.serve.metrics import Metrics
 
 AT_ONCE_SECONDS = 0.001
 """Answers that take less than this together are given without a pause."""
+Completed = Callable[[Asked], Awaitable[tuple[Asked, HistorySource]]]
 
 
 class Batches:
     """Answers batches. All of it runs on the event loop."""
 
-    def __init__(
-        self,
-        served: Callable[[], Served],
-        completed: Callable[[Asked], Awaitable[tuple[Asked, HistorySource]]],
-        limits: Limits,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, served: Callable[[], Served], completed: Completed, limits: Limits, metrics: Metrics) -> None:
         """Args:
         served: the bundle of this moment; raises Refusal where there is none.
-        completed: a request that names a user with what is stored of them; raises Refusal.
+        completed: a request that names a user, with their history; raises Refusal where none are kept.
         """
         self._served, self._completed, self._limits, self._metrics = served, completed, limits, metrics
         self._turn = asyncio.Lock()
 
     async def answer(self, request: Request) -> Response:
         """Raises: Refusal: no batch, too large a one, or nothing is served."""
-        asked = messages.read_batch(request.body)
-        if len(asked) > self._limits.max_batch:
+        bodies = messages.read_batch(request.body)
+        if len(bodies) > self._limits.max_batch:
             raise Refusal(
-                422, f"The field requests holds {len(asked)}; send {self._limits.max_batch} in a batch at most."
+                422, f"The field requests holds {len(bodies)}; send {self._limits.max_batch} in a batch at most."
             )
         async with self._turn:
             if time.perf_counter() - request.arrived > self._limits.max_wait_seconds:
@@ -55,24 +50,32 @@ class Batches:
                 return Response.refusal(
                     503, "Batches before this one took longer than it may wait; ask again.", (b"retry-after", b"1")
                 )
+            # Histories of all at once: each may take its time, and together they take no more.
+            asked = await asyncio.gather(*map(self._read, bodies))
             served = self._served()
-            return Response.of(BatchBody(await self._each(served, asked), served.version, served.digest))
+            given = await self._each(served, asked)
+        return Response.of(BatchBody(given, served.version, served.digest))
 
-    async def _each(self, served: Served, asked: list[Raw]) -> list[AnswerBody | RefusalBody]:
+    async def _read(self, body: Raw) -> tuple[Asked, HistorySource | None] | RefusalBody:
+        try:
+            asked = messages.read_either(body)
+            return await self._completed(asked) if names_user(asked) else (asked, None)
+        except Refusal as refusal:
+            return RefusalBody(refusal.status, refusal.sentence)
+
+    async def _each(
+        self, served: Served, asked: Sequence[tuple[Asked, HistorySource | None] | RefusalBody]
+    ) -> list[AnswerBody | RefusalBody]:
         given, begun = [], time.perf_counter()
-        for body in asked:
-            given.append(await self._one(served, body))
+        for each in asked:
+            given.append(each if isinstance(each, RefusalBody) else self._one(served, *each))
             if time.perf_counter() - begun > AT_ONCE_SECONDS:
                 await asyncio.sleep(0)
                 begun = time.perf_counter()
         return given
 
-    async def _one(self, served: Served, body: Raw) -> AnswerBody | RefusalBody:
-        """Answers one request as if it had come alone. Raises: nothing for what is wrong with the request."""
+    def _one(self, served: Served, asked: Asked, source: HistorySource | None) -> AnswerBody | RefusalBody:
         try:
-            asked, source = messages.read_either(body), None
-            if names_user(asked):
-                asked, source = await self._completed(asked)
             given = answers.retrieve(served, self._limits, asked)
         except Refusal as refusal:
             return RefusalBody(refusal.status, refusal.sentence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -287,7 +288,7 @@ def read_either(body: bytes) -> RecommendRequest | SearchRequest:
 def oldest_first(history: list[Event]) -> list[Event]:
     """Returns what the user did in order of time, purchases taken back left out, as training sequences are made."""
     if history and all(event.event_time is not None for event in history):
-        history = sorted(history, key=lambda event: event.event_time)
+        history = sorted(history, key=attrgetter("event_time"))
     if any(event.event_type == "cancel" for event in history):
         history = _net_cancels(history)
     return [event for event in history if event.event_type in IN_SEQUENCES]

@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from pipeline.model.retriever import EMPTY_HISTORY, UNKNOWN_ITEMS
+from pipeline.model.answer import FALLBACKS
 from pipeline.serve.series import Histogram, Readings, Tally
 
 SECONDS = (
@@ -123,8 +123,7 @@ class Metrics:
         self._shed = self._tally("serve_shed", "Requests and connections refused for load.", "reason", SHED)
 
     def _of_answers(self) -> None:
-        fallbacks = (EMPTY_HISTORY, UNKNOWN_ITEMS)
-        self._fallbacks = self._tally("serve_fallbacks", "Answers the towers did not give.", "fallback", fallbacks)
+        self._fallbacks = self._tally("serve_fallbacks", "Answers the towers did not give.", "fallback", FALLBACKS)
         self._short = self._tally("serve_short_answers", "Answers of fewer items than asked for.", "route")
         self._scores = self._histogram(
             "serve_best_score", "Score of the first item the towers answered; below 0 counts as 0.", "route", SCORES

@@ -120,6 +120,18 @@ def test_what_is_sent_and_what_is_stored_are_one_history(client: httpx.Client) -
     assert (unknown["history_source"], unknown["fallback"]) == ("none", "empty_history")
 
 
+def test_in_a_batch_each_is_answered_by_the_history_of_its_own_user(client: httpx.Client) -> None:
+    tell(client, event(3, seconds_ago=900), event(9, "cart", 300))
+    tell(client, event(20), user="bert@example.com")
+    now = {"k": 9, "now": NOW.isoformat()}
+    bodies = [{**now, "user_id": ANNA}, {**now, "history": [event(7)]}, {**now, "user_id": "bert@example.com"}]
+    twice = {"user_id": ANNA, "pseudonym": f"{'0' * 64}.{'0' * 8}"}
+    answers = client.post("/v1/batch", json={"requests": [*bodies, twice]}).json()
+    assert answers["answers"][:3] == [client.post("/v1/recommend", json=body).json() for body in bodies]
+    assert [answer.get("history_source") for answer in answers["answers"][:3]] == ["stored", None, "stored"]
+    assert "both name the user" in answers["answers"][3]["error"]
+
+
 def test_only_what_becomes_part_of_a_history_is_kept(client: httpx.Client, raw: client_library.Redis) -> None:
     old = event(5, seconds_ago=91 * 86_400)
     told = tell(client, event(3), event(4, "impression"), event(4, "search"), old)

@@ -11,7 +11,7 @@ from pipeline.core.errors import DataError, ShapeError
 from pipeline.core.schema import EVENT_TYPES
 from pipeline.model.config import TowerConfig
 from pipeline.model.context import pairs_of, told
-from pipeline.model.features import Item, Query, bands, encode_items, encode_queries, sequence_pauses
+from pipeline.model.features import Item, Query, band, bands, encode_items, encode_queries, sequence_pauses
 from pipeline.model.goldens import query_of, recommend_request
 from pipeline.model.text import bucket
 
@@ -61,7 +61,8 @@ def test_a_query_with_fewer_times_than_items_is_refused() -> None:
 
 def test_a_number_is_told_by_its_binary_digits() -> None:
     # 0 has none, 1 has one, 2 and 3 have two, 4 has three; 2 ** 40 has more than are told apart.
-    assert bands(np.array([0, 1, 2, 3, 4, 2**40, -7])).tolist() == [1, 2, 3, 3, 4, 32, 1]
+    numbers = [0, 1, 2, 3, 4, 2**40, -7]
+    assert bands(np.array(numbers)).tolist() == [band(number) for number in numbers] == [1, 2, 3, 3, 4, 32, 1]
 
 
 def test_pauses_lie_before_each_event_and_before_the_question() -> None:
