@@ -34,7 +34,7 @@ class Store(Section):
     )
     shared: str = Field(
         "",
-        description="s3://BUCKET/PREFIX where machines share partitions and artifacts; empty keeps them under root.",
+        description="s3://BUCKET/PREFIX where machines share days, artifacts, champions; empty keeps all under root.",
         json_schema_extra=FREE,
     )
     lease_seconds: float = Field(

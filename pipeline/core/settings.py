@@ -22,6 +22,7 @@ from pipeline.core.histories import History
 from pipeline.core.masking import masked, shown
 from pipeline.core.names import nearest
 from pipeline.core.prices import Cost
+from pipeline.core.replicas import Replicas
 from pipeline.core.sections import (
     ENVIRONMENT_PREFIX,
     FREE,
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     promote: Promote = Promote()
     serve: Serve = Serve()
     history: History = History()
+    replicas: Replicas = Replicas()
     cost: Cost = Cost()
     simulate: Simulate = Simulate()
     secrets: Secrets = Secrets()

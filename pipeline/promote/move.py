@@ -14,6 +14,7 @@ from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.promote.publish import prove, publish
 from pipeline.promote.reconcile import Projection, reconcile, unconfirmed
+from pipeline.store.bundles import SharedBundles
 from pipeline.store.ledger import Entry, Ledger
 
 ATTEMPTS = 5
@@ -67,6 +68,8 @@ def commit(settings: Settings, ledger: Ledger, move: Move, source: Path, expecte
     layout = Layout(settings.store.root.resolve())
     bundle = publish(source, move.digest, layout)
     prove(bundle, settings)
+    if shared := SharedBundles.open(settings):
+        shared.push(bundle.path)
     champion = ledger.champion()
     return ledger.append(
         kind=move.kind,

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import httpx
 
-from pipeline.core.artifacts import write_beside
+from pipeline.core.artifacts import MANIFEST, write_beside
 from pipeline.core.errors import CorruptArtifactError, PipelineError
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.model.bundle import open_bundle
+from pipeline.store.bundles import SharedBundles
 from pipeline.store.ledger import Entry, Ledger, stood
 
 POLL_SECONDS = 0.2
@@ -54,7 +55,7 @@ def reconcile(settings: Settings, ledger: Ledger) -> Projection:
     """
     standing = stood(ledger.verify())
     champion = standing[-1] if standing else None
-    _point(Layout(settings.store.root.resolve()), champion, ledger.head())
+    _point(settings, champion, ledger.head())
     try:
         _tell_mlflow(settings, standing)
     except PipelineError as error:
@@ -62,28 +63,50 @@ def reconcile(settings: Settings, ledger: Ledger) -> Projection:
     return Projection(champion)
 
 
-def _point(layout: Layout, champion: Entry | None, head: int) -> None:
-    pointed = pointed_sequence(layout)
-    if pointed > head:
-        raise CorruptArtifactError(
-            f"{layout.pointer}: servers follow ledger entry {pointed}, and the ledger ends at {head}: it lost entries; "
-            "restore it from a backup before anything is promoted."
-        )
-    if champion is None:
+def _point(settings: Settings, champion: Entry | None, head: int) -> None:
+    layout, shared = Layout(settings.store.root.resolve()), SharedBundles.open(settings)
+    places = [(layout.pointer, pointed_sequence(layout))]
+    if shared:
+        places.append((shared.pointer_address, _sequence_of(shared.pointer())))
+    for place, pointed in places:
+        if pointed > head:
+            raise CorruptArtifactError(
+                f"{place}: servers follow ledger entry {pointed}, and the ledger ends at {head}: it lost entries; "
+                "restore it from a backup before anything is promoted."
+            )
+    text = _text(layout, shared, champion) if champion else None
+    if shared:
+        shared.point(text)
+    if text is None:
         layout.pointer.unlink(missing_ok=True)
-        return
-    open_bundle(layout.bundle(champion.to_digest), champion.to_digest)
-    fields = {"sequence": champion.sequence, "digest": champion.to_digest, "version": champion.version}
-    text = json.dumps(fields, indent=1)
-    if not (layout.pointer.exists() and layout.pointer.read_text() == text):
+    elif not (layout.pointer.exists() and layout.pointer.read_text() == text):
         write_beside(layout.pointer, text)
+
+
+def _text(layout: Layout, shared: SharedBundles | None, champion: Entry) -> str:
+    """Returns what points to a champion, once its bundle is whole wherever servers may look for it."""
+    bundle = layout.bundle(champion.to_digest)
+    if shared and not (bundle / MANIFEST).exists():
+        shared.fetch(bundle)
+    open_bundle(bundle, champion.to_digest)
+    if shared:
+        shared.push(bundle)
+    fields = {"sequence": champion.sequence, "digest": champion.to_digest, "version": champion.version}
+    return json.dumps(fields, indent=1)
 
 
 def pointed_sequence(layout: Layout) -> int:
     """Returns the ledger entry servers are pointed to; 0 when to none, or when the pointer is torn."""
     try:
-        return int(json.loads(layout.pointer.read_text())["sequence"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return _sequence_of(layout.pointer.read_text())
+    except OSError:
+        return 0
+
+
+def _sequence_of(text: str | None) -> int:
+    try:
+        return int(json.loads(text or "")["sequence"])
+    except (ValueError, KeyError, TypeError):
         return 0
 
 

@@ -20,6 +20,7 @@ from pipeline.model.bundle import Bundle
 from pipeline.model.live_items import LiveItem, LiveItems
 from pipeline.model.retriever import Retriever
 from pipeline.serve.metrics import Metrics, Model
+from pipeline.serve.mirror import Pointing
 
 log = logging.getLogger("serve")
 _REMEDY = "write it again with `python -m pipeline reconcile`"
@@ -85,7 +86,7 @@ class Pointer:
     version: Any
 
     @classmethod
-    def read(cls, path: Path) -> Pointer | None:
+    def read(cls, path: Pointing) -> Pointer | None:
         """Returns None where there is no pointer yet.
 
         Raises: CorruptArtifactError: the file is not a pointer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,10 @@ ScopeOption = Annotated[
     Literal["read", "write", "admin"],
     typer.Option("--scope", help="read: asks; write: also tells events; admin: also changes items."),
 ]
+ReplicasOption = Annotated[
+    str | None,
+    typer.Option("--replicas", metavar="LEAST..MOST", help="So many servers as the load asks for, on Ray Serve."),
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="May be repeated.")]
 
 
@@ -28,6 +33,7 @@ def serve(
     bundle: BundleOption = None,
     port: PortOption = None,
     port_file: FileOption = None,
+    replicas: ReplicasOption = None,
     parent: ParentOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -38,11 +44,41 @@ def serve(
     if parent is not None:
         die_with_parent(parent)
     given = [*(set_ or []), *([f"serve.port={port}"] if port is not None else [])]
+    if replicas is not None:
+        _serve_replicas([*given, *replicas_settings(replicas)], bundle, port_file)
+        return
     settings = settings_module.load(given)
 
     from pipeline.serve import server
 
     server.serve(settings, bundle, port_file)
+
+
+def _serve_replicas(given: list[str], bundle: Path | None, port_file: Path | None) -> None:
+    from pipeline.core import settings as settings_module
+    from pipeline.core.errors import UsageError
+
+    if bundle:
+        raise UsageError("Replicas follow the champion; give --bundle without --replicas, or leave it out.")
+    settings = settings_module.load(given)
+
+    from pipeline.serve import on_ray
+
+    on_ray.serve(settings, given, port_file)
+
+
+def replicas_settings(replicas: str) -> list[str]:
+    """Returns LEAST..MOST as assignments.
+
+    Raises: UsageError: not a number or a range of them, or one that ends before it begins.
+    """
+    from pipeline.core.errors import UsageError
+
+    match = re.fullmatch(r"([1-9][0-9]{0,3})(?:\.\.([1-9][0-9]{0,3}))?", replicas)
+    least, most = (match[1], match[2] or match[1]) if match else ("1", "0")
+    if int(most) < int(least):
+        raise UsageError(f"--replicas {replicas!r} is no range of replicas; write LEAST..MOST, such as 1..4.")
+    return [f"replicas.least={least}", f"replicas.most={most}"]
 
 
 @tokens.command("add")

@@ -18,7 +18,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.serve.app import App, Route
-from pipeline.serve.exchange import REQUEST_ID, RETRY_AFTER, Request, Response
+from pipeline.serve.exchange import REQUEST_ID, RETRY_AFTER, Request, Response, allowed_id
 from pipeline.serve.messages import Limits
 from pipeline.serve.metrics import Metrics
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 SWEEP_SECONDS = 0.5
 TELL_SECONDS = 1.0
-MAX_REQUEST_ID = 64
-_NAMED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 log = logging.getLogger("serve")
 
 
@@ -145,10 +143,7 @@ class Desk:
 
     def _named(self, request: Request) -> bytes:
         """Returns the id the client gave, if it is one that may stand in a log, else one of ours."""
-        given = request.headers.get(REQUEST_ID)
-        if given and len(given) <= MAX_REQUEST_ID and _NAMED.issuperset(given):
-            return given
-        return self._new_id()
+        return allowed_id(request.headers.get(REQUEST_ID)) or self._new_id()
 
     def _new_id(self) -> bytes:
         return b"%s-%d" % (self._prefix, next(self._numbers))

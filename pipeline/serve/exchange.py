@@ -54,3 +54,10 @@ AUTHORIZATION, REQUEST_ID, EXPECT, HOST = b"authorization", b"x-request-id", b"e
 CONTENT_LENGTH, TRANSFER_ENCODING, FETCH_SITE = b"content-length", b"transfer-encoding", b"sec-fetch-site"
 READ = frozenset({AUTHORIZATION, REQUEST_ID, EXPECT, HOST, CONTENT_LENGTH, TRANSFER_ENCODING, FETCH_SITE})
 """The headers anything here looks at; the others are counted and dropped."""
+MAX_REQUEST_ID = 64
+_ALLOWED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+def allowed_id(given: bytes | None) -> bytes | None:
+    """Returns a client's request id if it may stand in a log, else None."""
+    return given if given and len(given) <= MAX_REQUEST_ID and _ALLOWED.issuperset(given) else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
 import resource
 import signal
@@ -18,24 +17,13 @@ import uvloop
 
 from pipeline.core.artifacts import write_beside
 from pipeline.core.errors import UnavailableError, UsageError
-from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
-from pipeline.serve import answers, champion, logs, tokens
-from pipeline.serve.app import App
-from pipeline.serve.audit import Audit
+from pipeline.serve import logs
 from pipeline.serve.champion import Champion
 from pipeline.serve.connection import Connection
 from pipeline.serve.desk import Desk
-from pipeline.serve.guard import MAKE, Guard, is_loopback
-from pipeline.serve.histories import UserHistories
-from pipeline.serve.journal import Journal
-from pipeline.serve.messages import Limits
-from pipeline.serve.metrics import Metrics
-from pipeline.serve.new_items import NewItems
-from pipeline.serve.series import timed_collections
+from pipeline.serve.replica import Replica
 from pipeline.serve.tls import Certificate
-from pipeline.serve.tokens import Tokens
-from pipeline.serve.watcher import Watcher
 
 BACKLOG = 2048
 OTHER_FILES = 256
@@ -49,59 +37,30 @@ class Service:
     def __init__(self, settings: Settings, bundle: Path | None = None) -> None:
         """Raises: PipelineError: the port is taken, or the bundle given may not be served."""
         self._settings = settings.serve
-        limits, metrics = Limits.of(settings.serve, settings.shop), Metrics()
-        self._metrics = metrics
-        metrics.watch_promise(lambda: settings.gate.max_p99_ms / 1000)
-        rehearse, layout = answers.rehearsal(limits), Layout(settings.store.root.resolve())
         self._certificate = Certificate.of(settings.serve)
-        self._tokens = Tokens(tokens.file_of(settings), tokens.stated(settings.serve.token_digests))
         self.socket = bind(settings.serve.host, settings.serve.port)
-        guard = Guard(self._tokens, self._is_local(), metrics)
-        self._watcher, new_items = None, None
-        if bundle:
-            self.champion = Champion(metrics, champion.load(bundle, rehearse))
-        else:
-            self.champion = Champion(metrics)
-            new_items = NewItems(
-                self.champion, Journal(layout.new_items), settings.serve.max_live_items, settings.serve.live_item_days
-            )
-            self._watcher = Watcher(
-                self.champion, new_items, layout.pointer, layout.bundle, rehearse, settings.serve.poll_seconds
-            )
-            self._watcher.look()
-        self._histories = UserHistories.open(settings, metrics)
-        self._app = App(self.champion, limits, metrics, guard, Audit(layout.audit), self._histories, new_items)
-        self._desk = Desk(self._app, limits, metrics, settings.serve.access_log_share)
+        try:
+            address = self.socket.getsockname()[0]
+            self.replica = Replica(settings, address, bundle, is_encrypted=bool(self._certificate))
+        except UsageError:
+            self.socket.close()
+            raise
+        app, limits, metrics = self.replica.app, self.replica.limits, self.replica.metrics
+        self._desk = Desk(app, limits, metrics, settings.serve.access_log_share)
         self._loop = uvloop.new_event_loop()
         self._ending = asyncio.Event()
+
+    @property
+    def champion(self) -> Champion:
+        return self.replica.champion
 
     @property
     def port(self) -> int:
         return self.socket.getsockname()[1]
 
-    def _is_local(self) -> bool:
-        """Raises: UsageError: other machines can reach it and nobody needs a token."""
-        if is_loopback(self.socket.getsockname()[0]):
-            return True
-        if not self._tokens:
-            self.socket.close()
-            raise UsageError(
-                f"serve.host {self._settings.host} lets other machines ask and there is no token; make one with "
-                f"{MAKE.format(scope='read')}, or set serve.host=127.0.0.1."
-            )
-        if not self._certificate:
-            log.warning("tokens travel in the clear: set serve.tls_certificate and serve.tls_key, or see to TLS before")
-        return False
-
     def run(self) -> None:
         """Serves until `stop`, SIGTERM or SIGINT, then drains."""
-        # What is loaded by now lives as long as the process: the collector need not walk it between requests.
-        gc.collect()
-        gc.freeze()
-        with (
-            timed_collections(self._metrics.collections),
-            asyncio.Runner(loop_factory=lambda: self._loop) as runner,
-        ):
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
 
     def stop(self) -> None:
@@ -121,14 +80,10 @@ class Service:
         listener = await loop.create_server(
             lambda: Connection(self._desk), sock=self.socket, backlog=BACKLOG, **secured
         )
-        self.champion.do = loop.call_soon_threadsafe
-        if self._watcher:
-            self._watcher.start()
+        self.replica.start()
         beside = [loop.create_task(each) for each in (self._desk.sweep(), self._look())]
-        if self._histories:
-            self._histories.start()
         await self._ending.wait()
-        self._app.draining = True
+        self.replica.app.draining = True
         self._ending.clear()
         with contextlib.suppress(TimeoutError):
             # Told a second time, it gives no more notice.
@@ -137,19 +92,13 @@ class Service:
         await self._desk.drain(self._settings.drain_seconds)
         for task in beside:
             task.cancel()
-        if self._histories:
-            await self._histories.close()
-        if self._watcher:
-            # What it hands over is taken by this loop, so the loop must go on until it has ended.
-            await loop.run_in_executor(None, self._watcher.stop)
+        await self.replica.stop()
 
     async def _look(self) -> None:
-        while True:
+        while self._certificate:
             await asyncio.sleep(self._settings.poll_seconds)
             # A file system that hangs must not hold up who is being answered.
-            await asyncio.to_thread(self._tokens.look)
-            if self._certificate:
-                await asyncio.to_thread(self._certificate.look)
+            await asyncio.to_thread(self._certificate.look)
 
 
 def bind(host: str, port: int) -> socket.socket:

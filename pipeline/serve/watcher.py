@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.core.errors import MissingInputError, PipelineError, UnavailableError
 from pipeline.model.breath import giving_way
 from pipeline.serve.champion import Champion, LowerSequenceError, Pointer, Rehearse, load
+from pipeline.serve.mirror import Pointing
 from pipeline.serve.new_items import NewItems, sentence_of
 
 MAX_PAUSE_SECONDS = 60.0
@@ -26,7 +27,7 @@ class Watcher:
         self,
         champion: Champion,
         new_items: NewItems,
-        pointer: Path,
+        pointer: Pointing,
         folder_of: Callable[[str], Path],
         rehearse: Rehearse,
         poll_seconds: float,

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core import artifacts
 from pipeline.core.artifacts import HOST, MANIFEST
-from pipeline.core.errors import CorruptArtifactError, MissingInputError
+from pipeline.store import transfer
 from pipeline.store.leases import Leases, leased
 from pipeline.store.objects import Address, Found, connect
 
 if TYPE_CHECKING:
     from pipeline.core.settings import Settings
-
-FILES_AT_ONCE = 4
 
 
 def open_shared(settings: Settings) -> SharedStore | None:
@@ -65,26 +59,9 @@ class SharedStore:
 
         Raises: CorruptArtifactError: what the store holds is not what was sealed.
         """
-        place = self.at(stage, final.name)
-        found = self.objects.read(place / MANIFEST)
-        if found is None:
-            return False
-        try:
-            artifacts.receive(final, lambda folder: self._fill(folder, place, found[0]))
-        except (CorruptArtifactError, MissingInputError) as error:
-            raise CorruptArtifactError(
-                f"{place}: what the shared store holds is not what was sealed; "
-                f"make it again with --force, which replaces it there ({str(error).rstrip('.')})."
-            ) from None
-        return True
-
-    def _fill(self, folder: Path, place: Address, manifest: bytes) -> None:
-        (folder / MANIFEST).write_bytes(manifest)
-        self._each(_names(manifest, str(place)), lambda name: self._download(place / name, folder / name))
-
-    def _download(self, source: Address, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.objects.download(source, target)
+        return transfer.fetch(
+            self.objects, self.at(stage, final.name), final, "make it again with --force, which replaces it there"
+        )
 
     def push(self, stage: str, final: Path, replace: bool = False) -> None:
         """Copies an artifact to the shared store unless one is there; one there wins unless it is to be replaced.
@@ -102,8 +79,7 @@ class SharedStore:
             self.objects.delete(place / MANIFEST)
         elif self.objects.find(place / MANIFEST) is not None:
             return
-        manifest = (final / MANIFEST).read_bytes()
-        self._each(_names(manifest, str(final)), lambda name: self.objects.upload(final / name, place / name))
+        manifest = transfer.upload(self.objects, final, place)
         Leases.open(self._settings).require_held()
         self.objects.put(place / MANIFEST, manifest)
 
@@ -111,24 +87,4 @@ class SharedStore:
         """Takes an artifact away, its manifest first; none there is no error."""
         place = self.at(stage, key)
         self.objects.delete(place / MANIFEST)
-        self._each([f.address for f in self.objects.list(place / "")], self.objects.delete)
-
-    @staticmethod
-    def _each(things: Iterable, act) -> None:
-        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            list(pool.map(act, things))
-
-
-def _names(manifest: bytes, place: str) -> list[str]:
-    """Returns the files a manifest lists.
-
-    Raises: CorruptArtifactError: it is torn, or names a file outside its folder.
-    """
-    try:
-        names = sorted(json.loads(manifest)["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptArtifactError(f"{place}: its {MANIFEST} cannot be read ({error}); make it again.") from None
-    for name in names:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise CorruptArtifactError(f"{place}: its {MANIFEST} names {name!r}, which is not a file of this folder.")
-    return names
+        transfer.each([f.address for f in self.objects.list(place / "")], self.objects.delete)

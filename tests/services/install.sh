@@ -8,6 +8,7 @@ need swift-proxy-server swift-proxy swift-account swift-container swift-object
 need memcached memcached
 need redis-server redis-server
 need prometheus prometheus
+need haproxy haproxy
 need chromium chromium
 need java default-jre-headless
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)

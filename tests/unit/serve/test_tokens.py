@@ -253,14 +253,14 @@ def test_a_changed_file_is_taken_up_and_a_torn_one_is_not(followed, path, tmp_pa
         assert status(wire, token) == 503
         whole = file.read_text()
         file.write_text(whole[:-20])
-        until(lambda: "is no file of tokens" in service._tokens.problem, "the torn file")
+        until(lambda: "is no file of tokens" in service.replica.tokens.problem, "the torn file")
         assert (status(wire, token), status(wire, "wrong")) == (503, 401)
         file.unlink()
-        until(lambda: "is gone" in service._tokens.problem, "the file that is gone")
+        until(lambda: "is gone" in service.replica.tokens.problem, "the file that is gone")
         assert (status(wire, token), status(wire, "wrong")) == (503, 401)
         other = tokens.add(file, "till", "read")
         until(lambda: status(wire, other) == 503, "the other token")
-        assert status(wire, token) == 401 and service._tokens.problem == ""
+        assert status(wire, token) == 401 and service.replica.tokens.problem == ""
 
 
 def test_an_address_others_can_reach_needs_a_token(tmp_path):
