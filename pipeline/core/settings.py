@@ -36,13 +36,13 @@ from pipeline.core.sections import (
     Register,
     Secrets,
     Section,
-    Serve,
     Shop,
     Simulate,
     Store,
     Train,
     Validate,
 )
+from pipeline.core.serving import Serve
 
 # Two stages are called like deprecated methods of pydantic's base class, which nobody here calls.
 warnings.filterwarnings("ignore", message='Field name "(validate|register)"', category=UserWarning)

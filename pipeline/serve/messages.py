@@ -11,7 +11,8 @@ import msgspec
 
 from pipeline.core.pseudonyms import PATTERN
 from pipeline.core.schema import EVENT_TYPES, MOST_CONTEXT
-from pipeline.core.sections import Serve, Shop
+from pipeline.core.sections import Shop
+from pipeline.core.serving import Serve
 from pipeline.model import filters
 from pipeline.model.answer import Scored
 

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 
 from pipeline.core.errors import PipelineError, UsageError
-from pipeline.core.sections import Serve
+from pipeline.core.serving import Serve
 
 log = logging.getLogger("serve")
 
