@@ -6,6 +6,7 @@ more (`retriever`).
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -63,7 +64,8 @@ class Filters:
     """From filters to the rows they allow. The last few are kept. Not for two threads at once."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
+        # It holds this one: a circle would keep a bundle that is served no more until the collector comes by.
+        self._catalogue: Catalogue = weakref.proxy(catalogue)
         self._kept: OrderedDict[Filter, np.ndarray] = OrderedDict()
 
     def forget(self) -> None:

@@ -55,16 +55,19 @@ def _catalogue() -> Catalogue:
     ],
 )
 def test_what_a_filter_allows(asked: Filter, rows: list[int]) -> None:
-    assert _catalogue().filters.rows(asked).tolist() == rows
+    catalogue = _catalogue()
+    assert catalogue.filters.rows(asked).tolist() == rows
 
 
 def test_where_nothing_but_denial_is_asked_for_all_rows_are_allowed() -> None:
-    filters = _catalogue().filters
+    catalogue = _catalogue()
+    filters = catalogue.filters
     assert filters.rows(EVERYTHING) is None and filters.rows(Filter(deny=("a",))) is None
 
 
 def test_the_last_few_filters_are_kept_whatever_is_denied_beside_them() -> None:
-    filters = _catalogue().filters
+    catalogue = _catalogue()
+    filters = catalogue.filters
     first = filters.rows(Filter(("home",)))
     for price in range(KEPT - 1):
         filters.rows(Filter(price_min=float(price)))

@@ -149,6 +149,33 @@ def test_the_next_bundle_gets_what_it_does_not_know_and_supersedes_what_it_does(
         assert in_attic(client) == ["new-1"] and lived(client) == 1
 
 
+def test_an_item_put_while_bundles_are_swapped_is_in_every_later_one(served, bundles):
+    for bundle in bundles:
+        served.publish(bundle)
+    done, counts = threading.Event(), []
+
+    def put_more(client: httpx.Client) -> None:
+        while not done.is_set():
+            reply = put(client, {"item_id": f"new-{len(counts)}", "category": "home/attic"})
+            counts.append(reply.json().get("live_items", reply.text))
+
+    with running(Service(served.settings)) as client:
+        thread = threading.Thread(target=put_more, args=(client,))
+        thread.start()
+        for sequence in range(2, 6):
+            # So that some are put between any two bundles.
+            until(lambda so_far=len(counts): len(counts) > so_far, "another item")
+            served.point(bundles[sequence % 3], sequence)
+            until(lambda wanted=sequence: client.get("/readyz").json()["sequence"] == wanted, f"sequence {sequence}")
+        done.set()
+        thread.join(60)
+        assert counts == list(range(1, len(counts) + 1)) and len(counts) >= 4
+        found = client.post("/v1/recommend", json={**IN_ATTIC, "k": 500}).json()["items"]
+        assert len(found) == min(500, len(counts))
+        assert {item["item_id"] for item in found} <= {f"new-{number}" for number in range(len(counts))}
+        assert lived(client) == len(counts)
+
+
 def test_what_no_bundle_came_to_know_ends_after_its_days(served):
     journal = Journal(served.layout.new_items)
     served.layout.new_items.parent.mkdir(parents=True, exist_ok=True)

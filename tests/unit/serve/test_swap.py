@@ -229,34 +229,3 @@ def test_a_storm_of_pointers_ends_with_the_last_and_never_goes_back(followed, bu
             seen.append(ready["sequence"])
         until(lambda: client.get("/readyz").json()["sequence"] == 59, "the last")
         assert seen == sorted(seen) and served(client) == digest_of(bundles[59 % 3])
-
-
-def test_an_item_put_while_bundles_are_swapped_is_in_every_later_one(followed, bundles):
-    for bundle in bundles:
-        followed.publish(bundle)
-    followed.point(bundles[0], 1)
-    done, taken = threading.Event(), []
-
-    def put(port: int) -> None:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as own:
-            while not done.is_set():
-                item = {"item_id": f"new-{len(taken)}", "category": "home/attic"}
-                reply = own.put("/v1/items", json={"items": [item]})
-                assert reply.status_code == 200
-                taken.append((item["item_id"], reply.json()["live_items"]))
-
-    service = Service(followed.settings)
-    with running(service) as client:
-        thread = threading.Thread(target=put, args=(service.port,))
-        thread.start()
-        for sequence in range(2, 6):
-            followed.point(bundles[sequence % 3], sequence)
-            until(lambda wanted=sequence: client.get("/readyz").json()["sequence"] == wanted, f"sequence {sequence}")
-        done.set()
-        thread.join(30)
-        assert [count for _, count in taken] == list(range(1, len(taken) + 1))
-        body = {"history": [{"item_id": "item-003"}], "filter": {"category": "home/attic"}, "k": 500}
-        found = client.post("/v1/recommend", json=body).json()["items"]
-        assert len(found) == min(500, len(taken))
-        assert {item["item_id"] for item in found} <= {name for name, _ in taken}
-        assert client.get("/v1/model").json()["live_items"] == len(taken)

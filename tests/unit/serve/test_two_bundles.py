@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,6 +55,22 @@ def test_two_bundles_asked_at_once_by_a_thread_each_answer_as_each_does_alone(bu
     with ThreadPoolExecutor(2) as threads:
         asked = [threads.submit(_answered, served, requests * 5) for served in both]
         assert [found.result() for found in asked] == [answered * 5 for answered in alone]
+
+
+def test_a_bundle_that_nobody_holds_is_gone_at_once(bundles, requests):
+    served = _loaded(bundles[0])
+    items = [LiveItem("new-1", 1.0, "Zeppelin", "home/attic")]
+    served.live.put(items, served.live.vectors_of(items))
+    _answered(served, requests)
+    held = served.retriever
+    parts = [weakref.ref(each) for each in (served, held, held.catalogue, held.index, held.index.sealed, held.lexical)]
+    # What only the collector would find, it finds late: and never, of the bundle a server began with.
+    gc.disable()
+    try:
+        del served, held
+        assert [part() for part in parts] == [None] * len(parts)
+    finally:
+        gc.enable()
 
 
 def test_what_is_put_into_one_is_not_in_the_other_even_of_the_same_bundle(bundles, requests):
