@@ -7,7 +7,7 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIPELINE_SERVE__LOG_FORMAT=json
 WORKDIR /srv/nightshift
 COPY requirements.txt .
 # The versions everything else was tested with, of the few packages the server imports.
-RUN grep -E '^(ai-edge-litert|faiss-cpu|hiredis|httptools|msgspec|numpy|prometheus-client|pydantic-settings|pyyaml|redis|typer|uvloop)==' \
+RUN grep -E '^(ai-edge-litert|boto3|faiss-cpu|hiredis|httptools|msgspec|numpy|prometheus-client|pydantic-settings|pyyaml|redis|typer|uvloop)==' \
       requirements.txt > serve.txt \
     && python3 -m pip install --no-cache-dir uv && uv pip install --system --no-cache --compile-bytecode -r serve.txt
 COPY pipeline/__init__.py pipeline/__main__.py pipeline/cli.py pipeline/steps.py pipeline/

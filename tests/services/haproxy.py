@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from tests.services.servers import free_port, running, scratch
+from tests.services.servers import free_port, listens, running, scratch
 
 CONFIGURATION = Path(__file__).parents[2] / "docker" / "haproxy" / "haproxy.cfg"
 USER = "haproxy"
@@ -68,3 +69,38 @@ def balancer(**environment: str) -> Iterator[Balancer]:
 
         with running(words, folder, answers, USER, **binds, **environment):
             yield found
+
+
+@dataclass(frozen=True)
+class Names:
+    """A DNS server that knows one name, `serve`, as Docker's does inside its networks.
+
+    Attributes:
+        address: to ask it at.
+    """
+
+    address: str
+    _process: subprocess.Popen[bytes]
+    _hosts: Path
+
+    def tell(self, *addresses: str) -> None:
+        """Makes these the name's addresses, and no others."""
+        _write_hosts(self._hosts, addresses)
+        self._process.send_signal(signal.SIGHUP)
+
+
+def _write_hosts(hosts: Path, addresses: Sequence[str]) -> None:
+    hosts.write_text("".join(f"{address} serve\n" for address in addresses))
+
+
+@contextmanager
+def names(*addresses: str) -> Iterator[Names]:
+    """Runs dnsmasq until the block ends."""
+    port = free_port()
+    with scratch("names") as folder:
+        hosts = folder / "hosts"
+        _write_hosts(hosts, addresses)
+        options = [f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts"]
+        options += [f"--addn-hosts={hosts}", "--local-ttl=0", "--user=root", "--conf-file=/dev/null", "--pid-file="]
+        with running(["dnsmasq", "--keep-in-foreground", *options], folder, listens(port)) as process:
+            yield Names(f"127.0.0.1:{port}", process, hosts)

@@ -9,6 +9,7 @@ need memcached memcached
 need redis-server redis-server
 need prometheus prometheus
 need haproxy haproxy
+need dnsmasq dnsmasq-base
 need chromium chromium
 need java default-jre-headless
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +17,7 @@ import pytest
 from tests.fixtures.bundles import requests
 from tests.fixtures.contenders import digest_of
 from tests.services.clients import BODY, Clients
-from tests.services.haproxy import Balancer, balancer, checked
+from tests.services.haproxy import Balancer, balancer, checked, names
 from tests.services.servers import free_port
 from tests.unit.serve.conftest import Followed, until
 
@@ -207,6 +208,32 @@ def test_a_replica_without_a_champion_gets_nothing_until_it_has_one(followed, re
         assert {client.post(f"{shop.url}/v1/recommend", json=BODY).status_code for _ in range(10)} == {200}
     away.rename(followed.layout.pointer)
     until(lambda: shop.up() == {"one", "two"}, "it taken in once it has a champion")
+
+
+def test_replicas_that_come_and_go_are_found_by_their_name(followed, replicas):
+    """As `docker compose up --scale serve=2` and back: the addresses of one name change while clients ask."""
+    port = free_port()
+    first, second = Replica(followed, "127.0.0.2", port), Replica(followed, "127.0.0.3", port)
+    with ExitStack() as ending, names(first.host) as dns:
+        for replica in (first, second):
+            ending.callback(replica.end)
+            replica.begin()
+        for replica in (first, second):
+            replica.await_ready()
+        resolver = {"SERVE_NAME": "serve", "SERVE_PORT": str(port), "SERVE_RESOLVER": dns.address}
+        with balancer(**resolver) as shop:
+            until(lambda: len(shop.up()) == 1, "the first replica in the balancer")
+            with Clients(shop.url) as clients:
+                clients.await_more()
+                dns.tell(first.host, second.host)
+                until(lambda: len(shop.up()) == 2, "the second replica in the balancer")
+                clients.await_more()
+                dns.tell(second.host)
+                until(lambda: len(shop.up()) == 1, "the first replica out of it")
+                assert first.drain() == 0
+                clients.await_more()
+            assert clients.told == clients.all_served
+            assert len([row for row in shop.replicas().values() if int(row["stot"])]) == 2
 
 
 class Dying(BaseHTTPRequestHandler):
