@@ -41,7 +41,7 @@ status: $(SETUP) ## what runs, and where
 test: $(SETUP) lint ## style, floors, and every test that needs no outside service
 	$(PYTHON) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-services: $(SETUP) ## tests against real Swift, Postgres, Redis, Spark, Prometheus, Chromium; installs them on Debian 12, as root
+test-services: $(SETUP) ## tests against real Swift, Postgres, Redis, HAProxy, Ray, Spark, Prometheus, Chromium; installs them on Debian 12, as root
 	@bash tests/services/install.sh
 	.venv/bin/uv pip install --quiet --python $(PYTHON) -r tests/services/requirements.txt
 	$(PYTHON) -m pytest tests/services
