@@ -32,21 +32,22 @@ NEAR_PRICE = 0.25
 
 
 def explain(retriever: Retriever, query: Query, answer: Answer, exclude_seen: bool) -> None:
-    """Sets `why` of every item of an answer.
+    """Sets `why` of the first `MAX_ITEMS` items of an answer.
 
     Args: query, exclude_seen: what the answer was given to.
     """
+    items = answer.items[:MAX_ITEMS]
     if answer.fallback:
-        for item in answer.items:
+        for item in items:
             item.why = Why(popular=True)
         return
-    rows = [retriever.catalogue.tower_index[item.item_id] - 1 for item in answer.items]
+    rows = [retriever.catalogue.tower_index[item.item_id] - 1 for item in items]
     met = _met(retriever, query, MAX_PARTS - 1 if query.text else MAX_PARTS)
     fallen_PR = _fallen(retriever, query, met, rows)
     added = retriever.added(query, exclude_seen)
     typed = dict.fromkeys(words(query.text or ""))
     history = [_shown(retriever, item_id) for item_id in met]
-    for place, (item, row) in enumerate(zip(answer.items, rows, strict=True)):
+    for place, (item, row) in enumerate(zip(items, rows, strict=True)):
         shares = _shares(fallen_PR[:, place])
         best = sorted(range(len(met)), key=lambda part: -shares[part])[:TOLD]
         more, in_title = added.get(row, 0.0), set(words(item.title or ""))

@@ -11,7 +11,7 @@ from pipeline.core.errors import CorruptArtifactError
 from pipeline.model import context
 from pipeline.model.answer import Answer
 from pipeline.model.breath import breathe
-from pipeline.model.explain import MAX_ITEMS, explain
+from pipeline.model.explain import explain
 from pipeline.model.features import Query
 from pipeline.model.filters import EVERYTHING
 from pipeline.model.goldens import RECOMMEND, SEARCH, differences
@@ -86,8 +86,6 @@ def retrieve(served: Served, limits: Limits, asked: RecommendRequest | SearchReq
     """Answers by the history in the request itself. Raises: Refusal."""
     limits.check_history(asked.history)
     k, allowed = limits.k_of(asked.k), asked.filter.asked if asked.filter else EVERYTHING
-    if asked.explain and k > MAX_ITEMS:
-        raise Refusal(422, f"The field k is {k}; at most {MAX_ITEMS} items are explained, ask for fewer.")
     events: list[Event] = messages.oldest_first(asked.history)
     ids, kinds, times = [e.item_id for e in events], [e.event_type for e in events], messages.times_of(events)
     now = asked.now.timestamp() if asked.now else time.time()

@@ -177,7 +177,7 @@ class RefusalBody(msgspec.Struct):
     error: str
 
 
-class BatchRequest(msgspec.Struct):
+class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Body of `POST /v1/batch`: each is a body of `/v1/search` if it holds a query, else of `/v1/recommend`."""
 
     requests: list[RecommendRequest]

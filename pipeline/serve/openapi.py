@@ -207,7 +207,8 @@ def _bound(schema: dict[str, Any], limits: Limits) -> None:
             if each.get("type") == "integer":
                 each["maximum"] = limits.max_k
     if "requests" in fields:
-        fields["requests"]["maxItems"] = limits.max_batch
+        says = "A body of /v1/recommend, or with a query of /v1/search; one that is wrong is refused in its place."
+        fields["requests"] |= {"maxItems": limits.max_batch, "items": {"description": says}}
     if "answers" in fields:
         either = [{"$ref": SCHEMAS.format(name=kind.__name__)} for kind in (AnswerBody, RefusalBody)]
         fields["answers"]["items"] = {"anyOf": either}
