@@ -141,7 +141,7 @@ def _environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": 0,
         # Off, it says that this machine is a cluster of its own, so all but what a replica opens is on the loopback.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": 0,
-        # Requests go from HAProxy straight to a replica. Through Ray's own proxy they take six times as long.
+        # Requests go from HAProxy straight to a replica. Through Ray's own proxy they take about eight times as long.
         "RAY_SERVE_ENABLE_HA_PROXY": 1,
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": 0,
         "RAY_SERVE_HAPROXY_STATS_PORT": _free("127.0.0.1", 0)[1],
