@@ -119,8 +119,10 @@ def _arguments() -> argparse.Namespace:
 
 
 def _pieces(given: argparse.Namespace) -> Iterator[Piece]:
+    # A soak is of the smallest: there the most requests are answered.
+    sizes = {"client": [0], "soak": [min(given.items)]}
     for part in given.part:
-        for items in [0] if part == "client" else given.items:
+        for items in sizes.get(part, given.items):
             for peer in given.peers if part == "load" else [""]:
                 soaked = f"{given.soak_minutes:g}-minutes" if part == "soak" else ""
                 name = "-".join(filter(None, (part, str(items or ""), peer, soaked)))

@@ -81,6 +81,7 @@ class ItemIndex:
     def __init__(self, index: Any) -> None:
         faiss.omp_set_num_threads(1)
         self._index, self._lists = index, lists_of(index)
+        self._vectors_nD = _in_place(index)
         self.dim: int = index.d
         self._allowed: _Allowed | None = None
         if self._lists is not None:
@@ -166,6 +167,8 @@ class ItemIndex:
 
     def vectors(self, rows_R: np.ndarray) -> np.ndarray:
         """Returns float32 [R, D], as stored; of nested dimensions, in all of them."""
+        if self._vectors_nD is not None:
+            return self._vectors_nD[rows_R]
         return self._index.reconstruct_batch(np.ascontiguousarray(rows_R, dtype=np.int64))
 
     def look_at(self, nprobe: int) -> None:
@@ -268,6 +271,13 @@ class _Allowed:
         """Returns the search in the nearest lists that hold anything allowed."""
         nprobe = min(self._holding, nprobe)
         return faiss.SearchParametersIVF(sel=self.selector, nprobe=nprobe, quantizer_params=self._of_lists)
+
+
+def _in_place(index: Any) -> np.ndarray | None:
+    """Returns float32 [n, D], the vectors where faiss holds them; None where it holds no such numbers row by row."""
+    if not isinstance(index, faiss.IndexFlat):
+        return None
+    return faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)
 
 
 def _check_end(path: Path) -> None:
