@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import msgspec
 
 EMPTY_HISTORY = "empty_history"
@@ -59,12 +61,17 @@ class Scored(msgspec.Struct):
     why: Why | msgspec.UnsetType = msgspec.UNSET
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """Items best first; `fallback` names why popularity answered, else None.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Items best first.
 
-    It is `unknown_items` where the bundle knows no item of the history (and nothing was typed), `no_words` where what
-    was typed holds no word and there is no history, `empty_history` where there is neither.
+    Attributes:
+        fallback: why popularity answered, else None: `unknown_items` where the bundle knows no item of the history (and
+            nothing was typed), `no_words` where what was typed holds no word and there is no history, `empty_history`
+            where there is neither.
+        spent: seconds its parts took: `features`, `tower`, `index`, `rank`.
     """
 
     items: list[Scored]
     fallback: str | None
+    spent: dict[str, float] = field(default_factory=dict, compare=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from pipeline.core.errors import PipelineError
@@ -35,6 +36,7 @@ class Route(NamedTuple):
         method: HEAD is taken where GET is.
         scope: of the token it asks for.
         waits: in the queue; probes do not.
+        answer_each: answers several as `answer` would each, in less time; None where they are answered one by one.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Route(NamedTuple):
     answer: Callable[[Request], Answered]
     scope: Scope = Scope.READ
     waits: bool = True
+    answer_each: Callable[[Sequence[Request]], list[Answered | Refusal]] | None = None
 
 
 class App:
@@ -64,8 +67,8 @@ class App:
         self.draining = False
         metrics.count_live(lambda: len(champion.current.live) if champion.current else 0)
         routes = [
-            Route(answers.RECOMMEND, "POST", self._asked(answers.RECOMMEND, messages.read_recommend)),
-            Route(answers.SEARCH, "POST", self._asked(answers.SEARCH, messages.read_search)),
+            self._retrieval(answers.RECOMMEND, messages.read_recommend),
+            self._retrieval(answers.SEARCH, messages.read_search),
             Route(answers.BATCH, "POST", Batches(self._served, self.completed, limits, metrics).answer),
             Route("/v1/events", "POST", self._told, Scope.WRITE),
             Route("/v1/items", "PUT", self._put, Scope.ADMIN),
@@ -122,6 +125,21 @@ class App:
             return self._awaited(route, request, request_id, answered)
         return self._noted(route, request, request_id, answered)
 
+    def answer_each(self, route: Route, requests: Sequence[Request], request_ids: Sequence[bytes]) -> list[Answered]:
+        """Answers several as `answer` does each; what goes wrong with one does not touch the others."""
+        pairs = list(zip(requests, request_ids, strict=True))
+        if route.answer_each and len(pairs) > 1:
+            # Whose fault a failure is, is seen when each is asked alone.
+            with suppress(Exception):
+                found = route.answer_each(requests)
+                return [self._of(route, *pair, answered) for pair, answered in zip(pairs, found, strict=True)]
+        return [self.answer(route, *pair) for pair in pairs]
+
+    def _of(self, route: Route, request: Request, request_id: bytes, answered: Answered | Refusal) -> Answered:
+        if isinstance(answered, Refusal):
+            return self._failed(route, request_id, answered)
+        return answered if isinstance(answered, Response) else self._awaited(route, request, request_id, answered)
+
     async def _awaited(
         self, route: Route, request: Request, request_id: bytes, answered: Awaitable[Response]
     ) -> Response:
@@ -152,17 +170,35 @@ class App:
         log.error("%s failed: %s, request %s", route.name, told, facts["request_id"], extra=facts)
         return Response.refusal(500, "The server failed to answer this request; its log says where.")
 
-    def _asked(self, route: str, read: Callable[[bytes], Asked]) -> Callable[[Request], Answered]:
-        def respond(request: Request) -> Answered:
-            begun = time.perf_counter()
-            asked = read(request.body)
-            self._metrics.stages.observe("decode", time.perf_counter() - begun)
-            if names_user(asked):
-                return self._personal(route, asked)
+    def _retrieval(self, route: str, read: Callable[[bytes], Asked]) -> Route:
+        def each(requests: Sequence[Request]) -> list[Answered | Refusal]:
+            several = [self._read(read, request) for request in requests]
+            alone = [asked for asked in several if not isinstance(asked, Refusal) and not names_user(asked)]
             served = self._served()
-            return self._given(route, served, answers.retrieve(served, self._limits, asked))
+            given = iter(answers.retrieve_each(served, self._limits, alone))
+            answered: list[Answered | Refusal] = []
+            for asked in several:
+                if not isinstance(asked, Refusal):
+                    asked = self._personal(route, asked) if names_user(asked) else next(given)
+                answered.append(self._given(route, asked) if isinstance(asked, Given) else asked)
+            return answered
 
-        return respond
+        def one(request: Request) -> Answered:
+            (answered,) = each([request])
+            if isinstance(answered, Refusal):
+                raise answered
+            return answered
+
+        return Route(route, "POST", one, answer_each=each)
+
+    def _read(self, read: Callable[[bytes], Asked], request: Request) -> Asked | Refusal:
+        begun = time.perf_counter()
+        try:
+            return read(request.body)
+        except Refusal as refusal:
+            return refusal
+        finally:
+            self._metrics.stages.observe("decode", time.perf_counter() - begun)
 
     async def _personal(self, route: str, asked: Asked) -> Response:
         """Answers by what is stored of the user as well; the bundle is the one served once that is known."""
@@ -170,7 +206,7 @@ class App:
         served = self._served()
         given = answers.retrieve(served, self._limits, asked)
         given.body.history_source = source
-        return self._given(route, served, given)
+        return self._given(route, given)
 
     async def completed(self, asked: Asked) -> tuple[Asked, HistorySource]:
         """Raises: Refusal: no histories are kept, or as `UserHistories.completed`."""
@@ -187,10 +223,10 @@ class App:
         item_id = answers.similar_item(request.path) or ""
         served = self._served()
         given = answers.similar(served, self._limits, item_id, request.query_string)
-        return self._given(answers.SIMILAR, served, given)
+        return self._given(answers.SIMILAR, given)
 
-    def _given(self, route: str, served: Served, given: Given) -> Response:
-        answers.count(self._metrics, route, served, given)
+    def _given(self, route: str, given: Given) -> Response:
+        answers.count(self._metrics, route, given)
         begun = time.perf_counter()
         response = Response.of(given.body)
         self._metrics.stages.observe("encode", time.perf_counter() - begun)

@@ -81,7 +81,7 @@ class Batches:
             return RefusalBody(refusal.status, refusal.sentence)
         except PipelineError as error:
             return RefusalBody(422, str(error))
-        answers.count(self._metrics, answers.BATCH, served, given)
+        answers.count(self._metrics, answers.BATCH, given)
         if source:
             given.body.history_source = source
         return given.body
