@@ -1,7 +1,8 @@
 """The item index: the one store of item vectors, and the search for the greatest inner products among them.
 
-Below `LISTS_FROM` items every vector is looked at; from there on those in the nearest inverted lists are. Under a
-filter lists that hold nothing allowed are passed over, and the smaller the share that is allowed, the more of the
+Below `LISTS_FROM` items every vector is looked at, or so few that the answer is provably the same (`sketch.py`); once
+loaded they are plain numbers, however few bits they are stored in. From there on those in the nearest inverted lists
+are. Under a filter lists that hold nothing allowed are passed over, and the smaller the share that is allowed, the more of the
 others are looked at. So half the catalogue or a fiftieth, scattered or one department, is searched about as well as all
 of it, in a small part of the time that looking at every list would take.
 
@@ -22,7 +23,9 @@ import faiss
 import numpy as np
 
 from pipeline.core.errors import CorruptArtifactError, ShapeError
+from pipeline.model.breath import breaths
 from pipeline.model.inverted_lists import coarse, lists_of, settle, shared
+from pipeline.model.sketch import SKETCH_FROM, Sketch
 from pipeline.model.storage import KINDS, evenly, stored
 
 __all__ = ["KINDS", "LISTS_FROM", "Facts", "ItemIndex"]
@@ -80,10 +83,12 @@ class ItemIndex:
 
     def __init__(self, index: Any) -> None:
         faiss.omp_set_num_threads(1)
-        self._index, self._lists = index, lists_of(index)
+        self._index = self._searched = index
+        self._lists = lists_of(index)
         self._vectors_nD = _in_place(index)
         self.dim: int = index.d
         self._allowed: _Allowed | None = None
+        self._sketch: Sketch | None = None
         if self._lists is not None:
             self._lists.make_direct_map()
             # The map holds a list in the upper half of each number, and a place in it in the lower.
@@ -134,9 +139,22 @@ class ItemIndex:
         """
         _check_end(path)
         try:
-            return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
+            loaded = cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
         except RuntimeError as error:
             raise CorruptArtifactError(f"{path}: is not an item index ({str(error).splitlines()[0][:120]}).") from None
+        if loaded._lists is None and len(loaded):
+            loaded._unpack()
+        return loaded
+
+    def _unpack(self) -> None:
+        """Makes the vectors of few items numbers again: packed ones take longer to look at than to read."""
+        if self._vectors_nD is None:
+            flat = faiss.IndexFlatIP(self.dim)
+            for rows in breaths(range(len(self))):
+                flat.add(self.vectors(np.array(rows)))
+            self._searched, self._vectors_nD = flat, _in_place(flat)
+        if len(self) >= SKETCH_FROM:
+            self._sketch = Sketch(self._vectors_nD)
 
     def save(self, path: Path) -> None:
         """Writes a file, without the map from rows to lists, which is quickly made again.
@@ -192,15 +210,21 @@ class ItemIndex:
             return np.zeros((len(queries_QD), 0), np.float32), np.zeros((len(queries_QD), 0), np.int64)
         queries_QD = np.ascontiguousarray(queries_QD, dtype=np.float32)
         if only is None:
-            return self._index.search(queries_QD, k) if self._lists is None else self._in_lists(queries_QD, k, None)
+            return self._among_all(queries_QD, k)
         if len(only) <= ROWS:
             return self._of_rows(queries_QD, k, only)
         allowed = self._allowed_by(only)
         if self._lists is not None:
             return self._in_lists(queries_QD, k, allowed)
-        if isinstance(self._index, faiss.IndexPQ):
+        if isinstance(self._searched, faiss.IndexPQ):
             return self._among(queries_QD, k, allowed.selector)
-        return self._index.search(queries_QD, k, params=faiss.SearchParameters(sel=allowed.selector))
+        return self._searched.search(queries_QD, k, params=faiss.SearchParameters(sel=allowed.selector))
+
+    def _among_all(self, queries_QD: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._lists is not None:
+            return self._in_lists(queries_QD, k, None)
+        found = self._sketch.search(queries_QD, k) if self._sketch and len(queries_QD) == 1 else None
+        return found or self._searched.search(queries_QD, k)
 
     def _of_rows(self, queries_QD: np.ndarray, k: int, only: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the best of few by looking at each."""
@@ -225,17 +249,17 @@ class ItemIndex:
             params = allowed.in_lists(nprobe)
         else:
             params = faiss.SearchParametersIVF(nprobe=min(self._lists.nlist, nprobe)) if deep > 1 else None
-        scores_QK, rows_QK = self._index.search(queries_QD, k, params=params)
+        scores_QK, rows_QK = self._searched.search(queries_QD, k, params=params)
         short_Q = rows_QK[:, -1] < 0
         if short_Q.any():
             every = faiss.SearchParametersIVF(sel=allowed and allowed.selector, nprobe=self._lists.nlist)
-            scores_QK[short_Q], rows_QK[short_Q] = self._index.search(queries_QD[short_Q], k, params=every)
+            scores_QK[short_Q], rows_QK[short_Q] = self._searched.search(queries_QD[short_Q], k, params=every)
         return scores_QK, rows_QK
 
     def _among(self, queries_QD: np.ndarray, k: int, selector: Any) -> tuple[np.ndarray, np.ndarray]:
         """Finds the best of all allowed: faiss's product quantizer knows no filter but in a search by range."""
         params = faiss.SearchParameters(sel=selector)
-        _, scores, rows = self._index.range_search(queries_QD, -np.inf, params=params)
+        _, scores, rows = self._searched.range_search(queries_QD, -np.inf, params=params)
         scores_QR, rows_QR = (each.reshape(len(queries_QD), -1) for each in (scores, rows))
         order_QK = np.argsort(-scores_QR, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores_QR, order_QK, axis=1), np.take_along_axis(rows_QR, order_QK, axis=1)
