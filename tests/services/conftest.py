@@ -7,6 +7,8 @@ folder; it ends with the tests. Nothing of the machine's own services is touched
     conditional_s3  the moto server: honours If-Match and If-None-Match
     bucket          a fresh bucket of `s3` and the settings that reach it
     postgres_url    a fresh database each test
+    redis_server    a Redis for the tests of one file
+    raw             a client of it, emptied
     prometheus      a Prometheus; `.scrape("host:port")`, `.await_series("up == 1")`
     browser         headless Chromium, driven by Playwright
     spark_settings  settings whose engine is Spark on two threads of this machine
@@ -22,13 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis as client_library
 import sqlalchemy as sql
 
 from pipeline.core import settings as settings_module
 from pipeline.core.settings import Settings
 from tests.services import postgres as postgres_module
 from tests.services import prometheus as prometheus_module
+from tests.services import redis as redis_module
 from tests.services.prometheus import Prometheus
+from tests.services.redis import Redis
 from tests.services.servers import free_port, listens, running, scratch
 from tests.services.swift import Endpoint, swift
 
@@ -122,6 +127,19 @@ def postgres_url(postgres: str) -> Iterator[str]:
     yield f"{postgres}/{name}"
     with engine.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[Redis]:
+    with redis_module.redis() as found:
+        yield found
+
+
+@pytest.fixture
+def raw(redis_server: Redis) -> Iterator[client_library.Redis]:
+    with client_library.Redis.from_url(redis_server.url, decode_responses=True) as found:
+        found.flushall()
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,22 +72,14 @@ class Shop:
         return list(shown(self.settings(), self.names(user)))
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Redis]:
-    with redis() as found:
-        yield found
-
-
 @pytest.fixture
-def shop(tmp_path: Path, server: Redis, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def shop(tmp_path: Path, redis_server: Redis, raw: client_library.Redis, monkeypatch: pytest.MonkeyPatch) -> Shop:
     monkeypatch.setenv("PIPELINE_SECRETS__PSEUDONYM_KEY", PSEUDONYM_KEY)
     (tmp_path / "logs").mkdir()
     (tmp_path / "profile.yaml").write_text(PROFILE)
     for day, rows in ROWS.items():
         (tmp_path / "logs" / f"{day}.csv").write_text("".join(f"{row}\n" for row in (HEADER, *rows)))
-    raw = client_library.Redis.from_url(server.url, decode_responses=True)
-    raw.flushall()
-    return Shop(tmp_path, raw, server.url)
+    return Shop(tmp_path, raw, redis_server.url)
 
 
 def test_a_night_fills_in_what_known_users_did(shop: Shop) -> None:

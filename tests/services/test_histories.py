@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,23 +18,9 @@ DAY = 86_400_000
 ANNA, BERT = "aa" * 32 + ".00000001", "bb" * 32 + ".00000001"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Redis]:
-    with redis() as found:
-        yield found
-
-
 @pytest.fixture
-def raw(server: Redis) -> client_library.Redis:
-    """A client of the test's own, on an empty Redis."""
-    found = client_library.Redis.from_url(server.url, decode_responses=True)
-    found.flushall()
-    return found
-
-
-@pytest.fixture
-def histories(server: Redis, raw: client_library.Redis) -> Histories:
-    return Histories(server.url, Keeping(max_events=4, days=30))
+def histories(redis_server: Redis, raw: client_library.Redis) -> Histories:
+    return Histories(redis_server.url, Keeping(max_events=4, days=30))
 
 
 def test_what_is_told_twice_is_one_event_whoever_tells_it_first(histories: Histories) -> None:
@@ -86,24 +71,24 @@ def test_a_person_known_by_two_keys_has_one_history(histories: Histories) -> Non
     assert histories.of([ANNA, BERT]) == [early, late]
 
 
-def test_a_wrong_password_is_one_sentence_without_any_password(server: Redis) -> None:
-    wrong = Histories(server.url.replace(PASSWORD, "minnow"), Keeping(4, 30))
+def test_a_wrong_password_is_one_sentence_without_any_password(redis_server: Redis) -> None:
+    wrong = Histories(redis_server.url.replace(PASSWORD, "minnow"), Keeping(4, 30))
     with pytest.raises(
-        UnavailableError, match=rf"Redis at 127.0.0.1:{server.port} refuses the user or the password"
+        UnavailableError, match=rf"Redis at 127.0.0.1:{redis_server.port} refuses the user or the password"
     ) as told:
         wrong.of([ANNA])
     assert "minnow" not in str(told.value) and PASSWORD not in str(told.value)
 
 
-def test_a_replica_and_a_full_redis_say_that_they_take_no_writes(server: Redis) -> None:
+def test_a_replica_and_a_full_redis_say_that_they_take_no_writes(redis_server: Redis) -> None:
     lamp = {ANNA: [Past("lamp", "view", NOW)]}
-    follow = ("--replicaof", f"127.0.0.1 {server.port}", "--masterauth", PASSWORD)
+    follow = ("--replicaof", f"127.0.0.1 {redis_server.port}", "--masterauth", PASSWORD)
     for options, told in ((follow, "being a replica"), (("--maxmemory", "100kb"), "no memory left")):
         with redis(*options) as refusing, pytest.raises(UnavailableError, match=told):
             Histories(refusing.url, Keeping(4, 30)).add(lamp)
 
 
-def test_a_user_of_redis_needs_no_more_than_the_guide_says(server: Redis, raw: client_library.Redis) -> None:
+def test_a_user_of_redis_needs_no_more_than_the_guide_says(redis_server: Redis, raw: client_library.Redis) -> None:
     guide = (Path(__file__).parents[2] / "docs/guide/server.md").read_text()
     words = guide[guide.index("Of its commands") : guide.index("all on\n`nightshift:*`")]
     commands = [f"+{name.lower().replace(' ', '|')}" for name in re.findall(r"`([A-Z ]+)`", words)]
@@ -111,7 +96,7 @@ def test_a_user_of_redis_needs_no_more_than_the_guide_says(server: Redis, raw: c
     raw.execute_command(
         "ACL", "SETUSER", "shop", "on", ">minnow", "~nightshift:*", "+hello", "+multi", "+exec", *commands
     )
-    limited = Histories(server.url.replace(f":{PASSWORD}@", "shop:minnow@"), Keeping(4, 30))
+    limited = Histories(redis_server.url.replace(f":{PASSWORD}@", "shop:minnow@"), Keeping(4, 30))
     assert limited.add({ANNA: [Past("lamp", "view", NOW)]}) == 1
     assert limited.of([ANNA]) == [Past("lamp", "view", NOW)]
     assert limited.erase([ANNA]) == 1
@@ -123,7 +108,7 @@ def test_a_user_of_redis_needs_no_more_than_the_guide_says(server: Redis, raw: c
     raw.execute_command("ACL", "DELUSER", "shop")
 
 
-def test_a_redis_that_is_not_there_is_one_sentence(server: Redis) -> None:
+def test_a_redis_that_is_not_there_is_one_sentence(redis_server: Redis) -> None:
     with redis() as gone:
         there = Histories(gone.url, Keeping(4, 30))
         there.add({ANNA: [Past("lamp", "view", NOW)]})

@@ -31,19 +31,6 @@ ANNA = "anna@example.com"
 NOW = datetime.fromtimestamp(int(time.time()), UTC)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Redis]:
-    with redis() as found:
-        yield found
-
-
-@pytest.fixture
-def raw(server: Redis) -> client_library.Redis:
-    found = client_library.Redis.from_url(server.url, decode_responses=True)
-    found.flushall()
-    return found
-
-
 @pytest.fixture(autouse=True)
 def pseudonym_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_SECRETS__PSEUDONYM_KEY", PSEUDONYM_KEY)
@@ -62,8 +49,8 @@ def reachable(client: httpx.Client) -> bool:
 
 
 @pytest.fixture
-def client(contenders: dict[str, Path], server: Redis, raw: client_library.Redis) -> Iterator[httpx.Client]:
-    with serving(contenders, server.url) as found:
+def client(contenders: dict[str, Path], redis_server: Redis, raw: client_library.Redis) -> Iterator[httpx.Client]:
+    with serving(contenders, redis_server.url) as found:
         until(lambda: reachable(found), "Redis to be found")
         yield found
 
@@ -173,12 +160,12 @@ def test_a_pseudonym_names_a_user_as_well(client: httpx.Client) -> None:
 
 
 def test_a_user_told_of_under_the_key_before_is_known_under_the_new_one(
-    contenders: dict[str, Path], server: Redis, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    contenders: dict[str, Path], redis_server: Redis, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell(client, event(3, seconds_ago=900))
     monkeypatch.setenv("PIPELINE_SECRETS__PSEUDONYM_KEY", "8b" * 32)
     monkeypatch.setenv("PIPELINE_SECRETS__PREVIOUS_PSEUDONYM_KEYS", f'["{PSEUDONYM_KEY}"]')
-    with serving(contenders, server.url) as rotated:
+    with serving(contenders, redis_server.url) as rotated:
         until(lambda: reachable(rotated), "Redis to be found")
         tell(rotated, event(9, "cart", 300))
         both = ask(rotated, history=[event(3, seconds_ago=900), event(9, "cart", 300)])
@@ -229,7 +216,7 @@ def test_a_redis_that_stops_answering_costs_a_few_answers_their_limit_and_the_ot
 
 
 def test_the_shop_and_the_night_write_the_same(
-    client: httpx.Client, server: Redis, raw: client_library.Redis, tmp_path: Path
+    client: httpx.Client, redis_server: Redis, raw: client_library.Redis, tmp_path: Path
 ) -> None:
     did = [event(3, seconds_ago=900), event(9, "purchase", 300), event(9, "cancel", 60)]
     tell(client, *did)
@@ -244,7 +231,7 @@ def test_the_shop_and_the_night_write_the_same(
         rows = [line for line in lines if line.startswith(day)]
         (logs / f"{day}.csv").write_text("".join(f"{row}\n" for row in (HEADER, *rows)))
     given = [f"store.root={tmp_path / 'var'}", f"ingest.source={logs}", f"ingest.profile={tmp_path / 'profile.yaml'}"]
-    settings = settings_module.load([*given, f"history.redis_url={server.url}"])
+    settings = settings_module.load([*given, f"history.redis_url={redis_server.url}"])
     for day in days:
         step.run(settings, Run.open(tmp_path / "var", day, "UTC"))
     assert {name: raw.zrange(name, 0, -1, withscores=True) for name in raw.scan_iter()} == live
@@ -252,9 +239,9 @@ def test_the_shop_and_the_night_write_the_same(
 
 
 def test_a_wrong_password_keeps_nobody_from_an_answer_and_is_said_in_the_log(
-    contenders: dict[str, Path], server: Redis, caplog: pytest.LogCaptureFixture
+    contenders: dict[str, Path], redis_server: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving(contenders, server.url.replace(PASSWORD, "minnow")) as client:
+    with serving(contenders, redis_server.url.replace(PASSWORD, "minnow")) as client:
         until(lambda: "refuses the user or the password" in caplog.text, "the log to say so")
         assert ask(client, user_id=ANNA)["history_source"] == "unavailable"
         assert client.post("/v1/events", json={"events": [{"user_id": ANNA, **event(3)}]}).status_code == 503
@@ -278,10 +265,10 @@ def test_an_address_with_tls_is_read_over_tls_and_only_if_the_certificate_is_tru
 
 
 def test_a_replica_is_read_and_what_it_cannot_take_is_refused(
-    contenders: dict[str, Path], server: Redis, client: httpx.Client
+    contenders: dict[str, Path], redis_server: Redis, client: httpx.Client
 ) -> None:
     tell(client, event(3))
-    follow = ("--replicaof", f"127.0.0.1 {server.port}", "--masterauth", PASSWORD)
+    follow = ("--replicaof", f"127.0.0.1 {redis_server.port}", "--masterauth", PASSWORD)
     with redis(*follow) as replica, serving(contenders, replica.url) as reader:
         until(lambda: ask(reader, user_id=ANNA)["history_source"] == "stored", "the replica to follow")
         refused = reader.post("/v1/events", json={"events": [{"user_id": ANNA, **event(4)}]})
