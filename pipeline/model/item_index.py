@@ -2,9 +2,9 @@
 
 Below `LISTS_FROM` items every vector is looked at, or so few that the answer is provably the same (`sketch.py`); once
 loaded they are plain numbers, however few bits they are stored in. From there on those in the nearest inverted lists
-are. Under a filter lists that hold nothing allowed are passed over, and the smaller the share that is allowed, the more of the
-others are looked at. So half the catalogue or a fiftieth, scattered or one department, is searched about as well as all
-of it, in a small part of the time that looking at every list would take.
+are. Under a filter lists that hold nothing allowed are passed over, and the smaller the share that is allowed, the more
+of the others are looked at. So half the catalogue or a fiftieth, scattered or one department, is searched about as well
+as all of it, in a small part of the time that looking at every list would take.
 
 Shapes: n items, D dim, Q queries, K answers, R rows. Row i of the index is the item with tower index i + 1.
 """

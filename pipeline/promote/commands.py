@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,21 +27,28 @@ ToOption = Annotated[
 ]
 RunOption = Annotated[str, typer.Option("--run", help="The run whose decision it is.")]
 VerdictOption = Annotated[str, typer.Option("--verdict", help="approve or refuse.")]
+OnOption = Annotated[
+    str, typer.Option("--on", metavar="DAY|MOMENT", help="Who was champion then; by the shop's time zone.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Entries as JSON, all fields.")]
 
 
 @tools.command("ledger")
-def show_ledger(as_json: JsonOption = False, set_: SetOption = None) -> None:
+def show_ledger(as_json: JsonOption = False, on: OnOption = "", set_: SetOption = None) -> None:
     """Shows every promotion, refusal, review and rollback, and verifies the chain of hashes."""
+    from pipeline.promote.reigns import told
     from pipeline.store.ledger import Ledger, stood
 
-    entries = Ledger.open(_settings(set_).store).verify()
-    if as_json:
-        print(json.dumps([entry.to_dict() for entry in entries], indent=1))
-        return
-    standing = stood(entries)
-    for line in _table(entries, standing[-1].sequence if standing else 0):
-        print(line)
+    settings = _settings(set_)
+    entries = Ledger.open(settings.store).verify()
+    if on:
+        lines = told(entries, on, settings.shop.timezone, datetime.now(UTC))
+    elif as_json:
+        lines = [json.dumps([entry.to_dict() for entry in entries], indent=1)]
+    else:
+        standing = stood(entries)
+        lines = _table(entries, standing[-1].sequence if standing else 0)
+    print("\n".join(lines))
 
 
 @tools.command("reconcile")

@@ -26,6 +26,8 @@ def test_ledger_shows_every_entry_and_says_the_chain_is_whole(settings: Settings
     assert entry.to_digest[:12] in shown[2]
     assert shown[3] == "* entry 2 is the champion; the chain of 2 entries is whole."
     assert json.loads(type_in(settings, "ledger", "--json").stdout)[1] == entry.to_dict()
+    told = type_in(settings, "ledger", "--on", entry.at).stdout
+    assert f"version 2, bundle {entry.to_digest[:12]}, by ledger entry 2." in told
 
 
 def test_ledger_refuses_a_tampered_chain_in_one_sentence(settings: Settings, tiny_bundle: Path) -> None:

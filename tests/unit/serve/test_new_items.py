@@ -88,6 +88,18 @@ def test_a_new_item_is_answered_shown_filtered_and_met_from_then_on(served, bund
         assert b"new-1" in after or after == before
 
 
+def test_a_new_item_is_explained_as_any_other_and_may_itself_be_the_reason(served):
+    with running(Service(served.settings)) as client:
+        put(client, NEW)
+        (found,) = client.post("/v1/recommend", json={**IN_ATTIC, "explain": True}).json()["items"]
+        assert found["why"]["likeness"] == pytest.approx(found["score"], abs=1e-6)
+        by_it = {"history": [{"item_id": "new-1"}], "k": 3, "explain": True}
+        whys = [item["why"] for item in client.post("/v1/recommend", json=by_it).json()["items"]]
+        assert {each["item_id"] for why in whys for each in why["history"]} == {"new-1"}
+        typed = client.post("/v1/search", json={"query": "zeppelin", "explain": True}).json()["items"][0]
+        assert (typed["item_id"], typed["why"]["words"]) == ("new-1", ["zeppelin"])
+
+
 def test_a_known_item_is_shown_as_put_and_ranked_as_before(served):
     with running(Service(served.settings)) as client:
         body = {"history": [{"item_id": "item-003"}], "k": 10}
