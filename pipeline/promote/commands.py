@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from pipeline.store.ledger import Entry
 
 tools = typer.Typer()
+registry = typer.Typer(no_args_is_help=True)
+tools.add_typer(registry, name="registry", help="Whether MLflow says what the ledger says.")
 
 LONGEST_REASON = 100
+DIFFERS = 65
 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting; may be repeated.")
@@ -30,6 +33,7 @@ VerdictOption = Annotated[str, typer.Option("--verdict", help="approve or refuse
 OnOption = Annotated[
     str, typer.Option("--on", metavar="DAY|MOMENT", help="Who was champion then; by the shop's time zone.")
 ]
+RepairOption = Annotated[bool, typer.Option("--repair", help="Mend what the ledger tells how to mend.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Entries as JSON, all fields.")]
 
 
@@ -61,6 +65,27 @@ def reconcile_champion(set_: SetOption = None) -> None:
     settings = _settings(set_)
     with alone(settings):
         print(reconcile(settings, Ledger.open(settings.store)).sentence)
+
+
+@registry.command("check")
+def check_registry(repair: RepairOption = False, set_: SetOption = None) -> None:
+    """Compares MLflow's aliases, versions and tags, and the bundles, with the ledger; ends with 65 if they differ."""
+    from pipeline.promote import drift
+    from pipeline.promote.move import alone
+    from pipeline.store.ledger import Ledger
+
+    settings = _settings(set_)
+    ledger = Ledger.open(settings.store)
+    with alone(settings):
+        found = drift.check(settings, ledger)
+        if repair and found:
+            drift.repair(settings, ledger, found)
+            left = drift.check(settings, ledger)
+            print("\n".join(f"mended: {each.sentence}" for each in found if each not in left))
+            found = left
+    print("\n".join(each.sentence for each in found) or "The registry says what the ledger says.")
+    if found:
+        raise typer.Exit(DIFFERS)
 
 
 @tools.command("rollback")

@@ -18,6 +18,8 @@ from pipeline.store.ledger import Entry, Ledger, stood
 
 POLL_SECONDS = 0.2
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+SET_TAG = "champion_set"
+"""Of the registered model: the version the alias was last set to from the ledger."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,12 @@ class Projection:
     Attributes:
         champion: the entry that stands, or None.
         mlflow_behind: why MLflow could not be told, in one sentence; empty when it was.
+        moved: what somebody had done to MLflow's alias behind the ledger's back; empty where nobody had.
     """
 
     champion: Entry | None
     mlflow_behind: str = ""
+    moved: str = ""
 
     @property
     def sentence(self) -> str:
@@ -43,6 +47,8 @@ class Projection:
 
     @property
     def warning(self) -> str:
+        if self.moved:
+            return f" {self.moved}"
         if not self.mlflow_behind:
             return ""
         return f" MLflow's aliases were not moved; `python -m pipeline reconcile` catches them up: {self.mlflow_behind}"
@@ -57,10 +63,10 @@ def reconcile(settings: Settings, ledger: Ledger) -> Projection:
     champion = standing[-1] if standing else None
     _point(settings, champion, ledger.head())
     try:
-        _tell_mlflow(settings, standing)
+        moved = _tell_mlflow(settings, ledger, standing)
     except PipelineError as error:
         return Projection(champion, str(error))
-    return Projection(champion)
+    return Projection(champion, moved=moved)
 
 
 def _point(settings: Settings, champion: Entry | None, head: int) -> None:
@@ -110,28 +116,60 @@ def _sequence_of(text: str | None) -> int:
         return 0
 
 
-def _tell_mlflow(settings: Settings, standing: list[Entry]) -> None:
-    """Moves `champion` and `previous`; `challenger` is taken off a version that became champion, else left alone."""
+def _tell_mlflow(settings: Settings, ledger: Ledger, standing: list[Entry]) -> str:
+    """Moves `champion` and `previous`; `challenger` is taken off a version that became champion, else left alone.
+
+    Returns: what somebody else had done to `champion`, which is noted in the ledger before it is set back.
+    """
     from pipeline.store.tracking import Tracking
 
     wanted = dict(zip((CHAMPION, PREVIOUS), [e.version for e in reversed(standing)], strict=False))
     if not (standing or settings.register.tracking_uri):
-        return
+        return ""
     tracking = Tracking.connect(settings)
     known = tracking.aliases()
+    moved = _moved_behind(tracking.model_tags().get(SET_TAG), known.get(CHAMPION), wanted.get(CHAMPION))
+    if moved and standing:
+        _note_moved(ledger, standing[-1], moved)
     for alias in (CHAMPION, PREVIOUS):
         version = wanted.get(alias)
         if not version:
             tracking.drop_alias(alias)
         elif known.get(alias) != version:
             tracking.set_alias(alias, version)
+    if wanted.get(CHAMPION):
+        tracking.tag_model(SET_TAG, wanted[CHAMPION])
     if wanted.get(CHAMPION) and known.get(CHALLENGER) == wanted[CHAMPION]:
         tracking.drop_alias(CHALLENGER)
     if standing and standing[-1].version:
         entry = standing[-1]
-        tracking.tag_version(
-            entry.version, {"ledger_sequence": entry.sequence, "promoted_at": entry.at, "promoted_by": entry.who}
-        )
+        facts = {"ledger_sequence": entry.sequence, "ledger_hash": entry.hash}
+        tracking.tag_version(entry.version, {**facts, "promoted_at": entry.at, "promoted_by": entry.who})
+    return moved
+
+
+def _moved_behind(last_set: str | None, found: str | None, wanted: str | None) -> str:
+    """Returns what was done to the alias since it was last set from the ledger; nothing where it only lags behind."""
+    if last_set is None or found in (last_set, wanted or None):
+        return ""
+    where = f"to version {found}" if found else "away"
+    back = f"set back to version {wanted}" if wanted else "taken away"
+    told = f"The alias {CHAMPION} was moved in MLflow from version {last_set} {where}, which no server follows"
+    return f"{told}; it was {back}."
+
+
+def _note_moved(ledger: Ledger, champion: Entry, moved: str) -> None:
+    ledger.append(
+        kind="alias_moved",
+        who="reconcile",
+        expected_head=ledger.head(),
+        from_digest=champion.to_digest,
+        to_digest=champion.to_digest,
+        version=champion.version,
+        run_id=champion.run_id,
+        data_end=champion.data_end,
+        reason=moved,
+    )
 
 
 def unconfirmed(settings: Settings, champion: Entry) -> list[str]:

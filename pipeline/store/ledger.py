@@ -20,7 +20,7 @@ from pipeline.store.database import Database
 if TYPE_CHECKING:
     from pipeline.core.sections import Store
 
-KINDS = ("promotion", "refusal", "approval", "override", "rollback", "rolled_back")
+KINDS = ("promotion", "refusal", "approval", "override", "rollback", "rolled_back", "alias_moved")
 MOVES = ("promotion", "rollback", "rolled_back")
 """The kinds after which another bundle may stand: the entry's `to_digest`, or none when that is empty."""
 

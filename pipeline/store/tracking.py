@@ -305,6 +305,17 @@ class Tracking:
         self._client.set_registered_model_alias(self.model_name, name, version)
 
     @_in_one_sentence
+    def model_tags(self) -> dict[str, str]:
+        """Returns the tags of the registered model itself; none before it has a version."""
+        if not self._client.search_registered_models(f"name = '{self.model_name}'"):
+            return {}
+        return dict(self._client.get_registered_model(self.model_name).tags)
+
+    @_in_one_sentence
+    def tag_model(self, name: str, value: str) -> None:
+        self._client.set_registered_model_tag(self.model_name, name, value)
+
+    @_in_one_sentence
     def drop_alias(self, name: str) -> None:
         """Takes an alias away; one that is not there is no error."""
         if self.alias(name) is not None:
