@@ -343,6 +343,9 @@ class Promote(Section):
     """Who says yes, and whom to tell."""
 
     approval: Literal["automatic", "by_hand"] = Field("automatic", description="`by_hand` waits for review_promotion.")
+    review_in_mlflow: bool = Field(
+        False, description="Whether tags of a version in MLflow are a person's word, though nobody knows whose."
+    )
     servers: tuple[str, ...] = Field((), description="Base URLs of servers that must confirm.", json_schema_extra=FREE)
     confirm_timeout_seconds: float = Field(
         30.0, gt=0, description="A server silent so long rolls the promotion back.", json_schema_extra=FREE

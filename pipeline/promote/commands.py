@@ -88,6 +88,14 @@ def check_registry(repair: RepairOption = False, set_: SetOption = None) -> None
         raise typer.Exit(DIFFERS)
 
 
+@registry.command("reviews")
+def take_reviews(set_: SetOption = None) -> None:
+    """Carries out what reviewers wrote into MLflow, where promote.review_in_mlflow allows it."""
+    from pipeline.promote.from_registry import take_reviews as take
+
+    print("\n".join(take(_settings(set_))) or "No version bears a review that was not taken yet.")
+
+
 @tools.command("rollback")
 def rollback_champion(by: ByOption, reason: ReasonOption, to: ToOption = "", set_: SetOption = None) -> None:
     """Makes an earlier champion the champion again, after a fresh server has proven that it loads."""
