@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable
+from approval import with_approval
 from deadlines import done_within
 from step_tasks import step_tasks, validated_events
 
@@ -19,6 +20,7 @@ or as-of, with the newest published day. Whatever fails, the champion stays as i
 | try settings without consequences | trigger with *dry run*: up to and with the gate, nothing registered or moved |
 | know why a model was refused | open the task `gate`, link *Report* |
 | ask what a past night would have done | trigger with *as of*: it trains and reports, and never moves an alias |
+| say yes or no to a challenger | answer the required action of `approve`, where `promote.approval` is `in_airflow` |
 | resume after a crash | clear the failed task; training goes on from its checkpoint |
 """
 
@@ -37,9 +39,7 @@ with DAG(
     deadline=done_within(hours=12),
     tags=["nightly"],
     params={
-        "window_days": field(
-            ["null", "integer"], "Window (days)", "Days of events, counted back; empty: as set.", minimum=3
-        ),
+        "window_days": field(["null", "integer"], "Window (days)", "Counted back; empty: as set.", minimum=3),
         "epochs": field(
             ["null", "integer"], "Epochs", "Passes over the training targets; empty: as set.", minimum=0, maximum=500
         ),
@@ -57,4 +57,4 @@ with DAG(
         "settings": field("object", "Settings", 'Advanced: {"section.field": value}.', default={}),
     },
 ):
-    step_tasks([step for step in STEPS if step.name not in ("ingest", "validate")])
+    with_approval(step_tasks([step for step in STEPS if step.name not in ("ingest", "validate")]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,17 @@ class ReportLink(BaseOperatorLink):
         return f"{PAGES}/{run_id_from(ti_key.run_id)}/{operator.task_id}"
 
 
+@contextmanager
+def in_one_sentence() -> Iterator[None]:
+    """Ends the task with the sentence of what went wrong in the block; tried again only where that may help."""
+    try:
+        yield
+    except (StepFailed, PipelineError) as error:
+        lines.error(str(error))
+        kind = AirflowException if error.retry_may_help else AirflowFailException
+        raise kind(str(error)) from None
+
+
 class _Subprocess(BaseOperator):
     """Runs a command of the pipeline; what will not help is not tried again."""
 
@@ -60,13 +72,9 @@ class _Subprocess(BaseOperator):
             self._process.kill()
 
     def execute(self, context: Any) -> Any:
-        try:
+        with in_one_sentence():
             self._process = StepProcess(lines.info)
             return self._command(self._process, context)
-        except (StepFailed, PipelineError) as error:
-            lines.error(str(error))
-            kind = AirflowException if error.retry_may_help else AirflowFailException
-            raise kind(str(error)) from None
 
     def _command(self, process: StepProcess, context: Any) -> Any:
         raise NotImplementedError

@@ -342,7 +342,13 @@ class Gate(Section):
 class Promote(Section):
     """Who says yes, and whom to tell."""
 
-    approval: Literal["automatic", "by_hand"] = Field("automatic", description="`by_hand` waits for review_promotion.")
+    approval: Literal["automatic", "by_hand", "in_airflow"] = Field(
+        "automatic", description="`by_hand` waits for review_promotion, `in_airflow` asks in the night's own DAG run."
+    )
+    reviewers: tuple[str, ...] = Field(
+        (), description="Users of Airflow who may answer its required action; empty lets every user answer."
+    )
+    approval_hours: float = Field(8.0, gt=0, description="A required action not answered by then is a refusal.")
     review_in_mlflow: bool = Field(
         False, description="Whether tags of a version in MLflow are a person's word, though nobody knows whose."
     )

@@ -71,8 +71,8 @@ def _held(settings: Settings, run: Run, decision: Decision, review: Entry | None
     ask = f"decide with `python -m pipeline review --run {run.run_id}`"
     if decision.outcome == "inconclusive":
         return "waiting", f"{decision.sentence} A person must {ask}."
-    if settings.promote.approval == "by_hand":
-        return "waiting", f"The gates passed and promote.approval is by_hand; {ask}."
+    if settings.promote.approval != "automatic":
+        return "waiting", f"The gates passed and promote.approval is {settings.promote.approval}; {ask}."
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pipeline.core.errors import UsageError
 from pipeline.core.run import Layout, run_id_from
 from stack.airflow import AirflowClient
 from stack.embedded import Stack
@@ -166,34 +168,56 @@ class Review:
 
     Attributes:
         champion_before: the digest that served while it waited.
+        asked: the required action, as whoever answers it sees it.
         own: how the approval by whoever had asked for the night ended, and what its task said.
-        other: how the approval by another person ended.
+        stranger: what Airflow told a user who is not among the reviewers.
     """
 
     night: Night
     champion_before: str
+    asked: dict[str, Any]
     own: tuple[str, str]
-    other: str
+    stranger: str
+
+
+ACTION = f"/dags/{RETRAIN}/dagRuns/%s/taskInstances/approve/-1/hitlDetails"
 
 
 @pytest.fixture(scope="session")
 def review(shop: Shop, worse_night: Night) -> Review:
-    """A night as good as the first that waits for a person; who asked for it says yes, then the reviewer does."""
+    """A night as good as the first that asks for a person; who asked for it says yes, then the reviewer does."""
     assert worse_night.state == "success"
-    night = shop.night("2026-01-14", {"promote.approval": "by_hand"})
-    champion = shop.champion()
-    conf = {"run": run_id_from(night.dag_run_id), "verdict": "approve", "reason": "looks right"}
+    shop.generate("2026-01-14")
+    settings = {"promote.approval": "in_airflow", "promote.reviewers": [REVIEWER]}
+    ingest_id, state = shop.ingest("2026-01-14", settings)
+    assert state == "success", shop.stack.task_states(INGEST, ingest_id)
+    retrain_id = shop.stack.run_started_by(ingest_id)
+    _until_asked(shop, retrain_id)
+    champion, action = shop.champion(), ACTION % retrain_id
+    asked = shop.stack.airflow.call("GET", action)
+    conf = {"run": run_id_from(retrain_id), "verdict": "approve", "reason": "looks right"}
     run_id = shop.stack.trigger("review_promotion", conf)
     own = shop.stack.wait("review_promotion", run_id)
     said = shop.stack.task_log("review_promotion", run_id, "review").read_text()
+    answer = {"chosen_options": ["Approve"], "params_input": {"reason": "looks right"}}
+    with pytest.raises(UsageError) as refused:
+        shop.stack.airflow.call("PATCH", action, json=answer)
     passwords = load_or_generate(shop.stack.places)
     reviewer = AirflowClient(shop.stack.urls["airflow"], REVIEWER, passwords[REVIEWER_PASSWORD])
-    run_id = reviewer.trigger("review_promotion", conf)["dag_run_id"]
-    return Review(night, champion, (own, said), shop.stack.wait("review_promotion", run_id))
+    reviewer.call("PATCH", action, json=answer)
+    night = Night(shop, retrain_id, shop.stack.wait(RETRAIN, retrain_id))
+    return Review(night, champion, asked, (own, said), str(refused.value))
+
+
+def _until_asked(shop: Shop, retrain_id: str) -> None:
+    until = time.monotonic() + 600
+    while (states := shop.stack.task_states(RETRAIN, retrain_id)).get("approve") != "awaiting_input":
+        assert time.monotonic() < until and "failed" not in states.values(), states
+        time.sleep(1)
 
 
 @pytest.fixture(scope="session")
 def second_promotion(review: Review) -> Night:
     """The night the reviewer approved."""
-    assert review.other == "success"
+    assert review.night.state == "success", review.night.tasks
     return review.night

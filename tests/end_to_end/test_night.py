@@ -97,15 +97,22 @@ def test_a_worse_model_is_refused_and_the_champion_stays(shop: Shop, first_night
 
 
 def test_a_challenger_waits_until_somebody_else_approves_it(shop: Shop, first_night: Night, review: Review) -> None:
-    assert review.night.report("promote")["verdict"] == "waiting"
     assert review.champion_before == first_night.decision["challenger"]["digest"]
     state, said = review.own
     assert state == "failed"
-    assert "admin" in said
-    assert review.other == "success"
+    assert "admin asked for this run and may not approve it" in said
+    assert review.night.report("promote")["verdict"] == "promoted"
     run_id = run_id_from(review.night.dag_run_id)
-    spoken = [(entry["kind"], entry["who"]) for entry in shop.ledger() if entry["run_id"] == run_id]
-    assert spoken[:2] == [("approval", "reviewer"), ("promotion", "reviewer")]
+    spoken = [(entry["kind"], entry["who"], entry["reason"]) for entry in shop.ledger() if entry["run_id"] == run_id]
+    assert spoken == [("approval", "reviewer", "looks right"), ("promotion", "reviewer", "looks right")]
+
+
+def test_the_required_action_shows_the_report_and_takes_no_answer_of_others(review: Review) -> None:
+    assert review.asked["subject"] == f"May version {review.night.decision['challenger']['version']} be promoted?"
+    assert review.night.decision["sentence"] in review.asked["body"]
+    assert f"/nightshift/runs/{run_id_from(review.night.dag_run_id)}/gate" in review.asked["body"]
+    assert [user["name"] for user in review.asked["assigned_users"]] == ["reviewer"]
+    assert "403" in review.stranger or "not" in review.stranger
 
 
 def test_a_day_that_fails_validation_starts_no_retrain(shop: Shop, second_promotion: Night) -> None:
