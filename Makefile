@@ -11,7 +11,7 @@ export AIRFLOW_PORT MLFLOW_PORT SERVE_PORT
 shop = $(if $(SOURCE),--source "$(SOURCE)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(ROOT),--root "$(ROOT)")
 night = $(shop) $(if $(DAYS),--days "$(DAYS)") $(foreach word,$(SET),--set "$(word)")
 
-.PHONY: help setup nightly up down status test test-services lint benchmark soak docs requirements clean
+.PHONY: help setup nightly up down status test test-services lint benchmark soak docs faults requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -58,6 +58,9 @@ soak: $(SETUP) ## an hour of the server under half its load, bundles swapped twi
 
 docs: $(SETUP) ## writes the reference pages that are made from code
 	@$(PYTHON) docs/reference/generate.py
+
+faults: $(SETUP) ## lets everything befall a promotion and writes the table of what was seen
+	$(PYTHON) -m tests.unit.promote.fault_page
 
 requirements: $(SETUP) ## compiles requirements.txt from setup.cfg
 	UV_CUSTOM_COMPILE_COMMAND='make requirements' .venv/bin/uv pip compile setup.cfg --extra test --extra export --python-version 3.11 --output-file requirements.txt --quiet

@@ -21,6 +21,7 @@ from benchmarks import claims  # noqa: E402
 from pipeline.cli import app  # noqa: E402
 from pipeline.core.sections import ENVIRONMENT_PREFIX  # noqa: E402
 from pipeline.core.settings import sections  # noqa: E402
+from pipeline.gate.record import schema  # noqa: E402
 from pipeline.ingest.judging.rules import rules_of  # noqa: E402
 from pipeline.ingest.profiles.profile import Exclusion, load_profile  # noqa: E402
 from pipeline.serve.metrics import Metrics  # noqa: E402
@@ -41,7 +42,13 @@ def pages() -> dict[str, str]:
         "data-rules.md": data_rules_page(),
         "metrics.md": metrics_page(),
         "benchmarks.md": benchmarks_page(),
+        "decision.schema.json": decision_schema(),
     }
+
+
+def decision_schema() -> str:
+    """The JSON schema of the gate's record."""
+    return json.dumps({"$comment": "Made by `make docs` from `pipeline/gate/record.py`.", **schema()}, indent=1) + "\n"
 
 
 def benchmarks_page() -> str:

@@ -75,4 +75,5 @@ def from_os_error(error: OSError) -> UnavailableError | None:
     remedy = _DISK.get(error.errno or 0)
     if remedy is None:
         return None
-    return UnavailableError(f"{error.filename or 'the disk'}: {remedy}.")
+    # Of two files, as in a copy, the second is the one that is written.
+    return UnavailableError(f"{error.filename2 or error.filename or 'the disk'}: {remedy}.")

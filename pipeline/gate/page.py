@@ -15,7 +15,7 @@ from markupsafe import Markup
 from pipeline.gate import pictures
 from pipeline.gate.record import Decision, number
 from pipeline.gate.rules import Finding
-from pipeline.model import recipe_table
+from pipeline.model import headline, recipe_table
 from pipeline.model.cost import Table, shown
 
 TEMPLATE = Path(__file__).with_name("decision.html")
@@ -41,8 +41,8 @@ def render(decision: Decision, times_ms: Mapping[str, np.ndarray], optimized: Pa
     p99 = next((f.threshold for f in decision.findings if f.metric == "p99_ms"), None)
     return environment.from_string(TEMPLATE.read_text()).render(
         d=decision,
-        headline=_headline(decision),
-        colour=pictures.COLOURS[decision.outcome],
+        title=_title(decision),
+        head=Markup(headline.head(decision.outcome, _title(decision), _next(decision))),
         colours=pictures.COLOURS,
         tiles=_tiles(decision),
         gates=[_shown(f) for f in decision.findings],
@@ -58,12 +58,20 @@ def _moment(text: str) -> str:
     return f"{text[:10]} {text[11:16]} UTC"
 
 
-def _headline(decision: Decision) -> str:
+def _title(decision: Decision) -> str:
     if decision.backfill:
         return "Report only"
-    if any(f.gate == "identity" for f in decision.findings):
-        return "Nothing to promote"
-    return WORDS[decision.outcome]
+    return "Nothing to promote" if _is_champion(decision) else WORDS[decision.outcome]
+
+
+def _is_champion(decision: Decision) -> bool:
+    return any(f.gate == "identity" for f in decision.findings)
+
+
+def _next(decision: Decision) -> str:
+    """Returns what is still to happen when the page is made; `promote` puts what did happen in its place."""
+    stays = decision.backfill or decision.dry_run or _is_champion(decision)
+    return "" if stays or decision.outcome != "pass" else "The gate's advice, not carried out yet: promote comes next."
 
 
 def _tiles(decision: Decision) -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""The decision record: what was decided, in words first, as JSON, Markdown and a page."""
+"""The decision record: what was decided, in words first, as JSON with a schema, Markdown and a page."""
 
 from __future__ import annotations
 
@@ -6,66 +6,121 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from typing_extensions import TypedDict
 
 from pipeline.core.artifacts import write_beside
-from pipeline.gate.rules import Finding, Verdict
+from pipeline.gate.rules import Finding
 
 SCHEMA_VERSION = 1
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MARKS: Mapping[str, str] = {"pass": "pass", "fail": "FAIL", "inconclusive": "UNCLEAR", "reported": "-"}
+
+
+class Side(TypedDict):
+    """Who was judged: version of the registered model, null where none was registered, and digest of the bundle."""
+
+    version: str | None
+    digest: str
+
+
+class Champion(Side):
+    """Whom it was held against, with the ledger entry that made it champion."""
+
+    sequence: int
+
+
+class Asked(TypedDict):
+    """What was asked of both: queries, and from when to when."""
+
+    queries: int
+    users: int
+    start: str
+    end: str
+    days: float
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Everything the record says.
+    """Everything the record says; its JSON schema is made from these types.
 
     Attributes:
+        outcome: what the gates allow; a person may still have to agree.
         standing: which baselines the challenger does not clearly beat; empty where it was not held against them.
+        champion: null where there was none.
+        findings: a row a gate and slice.
         k: of every recall in it.
-        metric: the shop's sense of recall, `all_items` or `new_items`.
-        test: facts of the test for the page: queries, users, start, end.
+        metric: the shop's sense of recall.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", json_schema_serialization_defaults_required=True
+    )
 
     run_id: str
     as_of: str
     data_end: str
-    outcome: Verdict
+    outcome: Literal["pass", "fail", "inconclusive"]
     sentence: str
     standing: str
     backfill: bool
     dry_run: bool
-    challenger: Mapping[str, Any]
-    champion: Mapping[str, Any] | None
-    findings: Sequence[Finding]
+    challenger: Side
+    champion: Champion | None
+    findings: Annotated[Sequence[Finding], Field(alias="gates")]
     k: int
-    metric: str
-    test: Mapping[str, Any]
+    metric: Literal["all_items", "new_items"]
+    test: Asked
+    schema_version: Literal[1] = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "run_id": self.run_id,
-            "as_of": self.as_of,
-            "data_end": self.data_end,
-            "outcome": self.outcome,
-            "sentence": self.sentence,
-            "standing": self.standing,
-            "backfill": self.backfill,
-            "dry_run": self.dry_run,
-            "challenger": dict(self.challenger),
-            "champion": dict(self.champion) if self.champion else None,
-            "gates": [finding.to_dict() for finding in self.findings],
-            "test": {**self.test, "k": self.k, "metric": self.metric},
-        }
+        return TypeAdapter(Decision).dump_python(self, by_alias=True)
+
+
+def schema() -> dict[str, Any]:
+    """Returns the JSON schema of `decision.json`."""
+    return {"$schema": DIALECT, **TypeAdapter(Decision).json_schema(mode="serialization")}
+
+
+def written(decision: Decision) -> str:
+    """Returns the record as JSON that fits its schema.
+
+    Raises: ValueError: it does not, or holds a number JSON has no word for.
+    """
+    text = json.dumps(decision.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+    TypeAdapter(Decision).validate_json(text, strict=True)
+    return text
+
+
+def tags(decision: Decision) -> dict[str, str]:
+    """Returns what the registered version is tagged with: the verdict, and which champion it was compared with."""
+    champion = decision.champion or {"version": "none", "digest": "", "sequence": 0}
+    return {
+        "gate": decision.outcome,
+        "gate.sentence": decision.sentence,
+        "gate.standing": decision.standing,
+        **{f"compared_with.{name}": str(value) for name, value in champion.items()},
+    }
+
+
+def figures(decision: Decision) -> dict[str, float]:
+    """Returns what versions can be compared by: the challenger's figure of each gate, and its paired difference."""
+    found = {}
+    for f in decision.findings:
+        name = ".".join(["gate", f.metric, *([f.slice] if f.slice else [])])
+        told = {name: f.challenger, f"{name}.difference": f.difference}
+        found |= {key: value for key, value in told.items() if value is not None}
+    return found
 
 
 def write(folder: Path, decision: Decision, page: str) -> None:
     """Leaves the three forms of the record; the JSON last, because it is what `promote` reads."""
+    text = written(decision)
     write_beside(folder / "decision.html", page)
     write_beside(folder / "decision.md", markdown(decision))
-    write_beside(
-        folder / "decision.json", json.dumps(decision.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-    )
+    write_beside(folder / "decision.json", text)
 
 
 def markdown(decision: Decision) -> str:

@@ -127,8 +127,8 @@ def _attach(settings: Settings, run: Run, decision: Decision, folder: Path) -> N
 
     tracking = Tracking.connect(settings)
     tracking.attach(version, folder, "decision")
-    facts = {"gate": decision.outcome, "gate.sentence": decision.sentence, "gate.standing": decision.standing}
-    tracking.tag_version(version, facts)
+    tracking.tag_version(version, record.tags(decision))
+    tracking.measure(version, record.figures(decision))
     pages = [run.folder / name for name in ("card.md", account.MARKDOWN)]
     below = "".join(f"\n{path.read_text()}" for path in pages if path.exists())
     tracking.describe_version(version, record.summary(decision) + below)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from pipeline.core.artifacts import switch_in
+from pipeline.core.artifacts import place_beside, switch_in
 from pipeline.core.errors import CorruptArtifactError, MissingInputError, PipelineError, UnavailableError
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
@@ -41,7 +41,7 @@ def publish(source: Path, digest: str, layout: Layout) -> Bundle:
         pass
     except CorruptArtifactError:
         damaged = True
-    beside = final.with_name(f".{digest[:16]}.{os.getpid()}.tmp")
+    beside = place_beside(final, "tmp")
     try:
         _copy(source, beside)
         open_bundle(beside, digest)

@@ -13,6 +13,7 @@ from pipeline.core.errors import CorruptArtifactError, PipelineError
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.model.bundle import open_bundle
+from pipeline.promote.fate import tell
 from pipeline.store.bundles import SharedBundles
 from pipeline.store.ledger import Entry, Ledger, stood
 
@@ -59,11 +60,13 @@ def reconcile(settings: Settings, ledger: Ledger) -> Projection:
 
     Raises: CorruptArtifactError: the ledger lost entries servers already follow, or the champion's bundle is not whole.
     """
-    standing = stood(ledger.verify())
+    entries = ledger.verify()
+    standing = stood(entries)
     champion = standing[-1] if standing else None
     _point(settings, champion, ledger.head())
     try:
         moved = _tell_mlflow(settings, ledger, standing)
+        tell(settings, entries)
     except PipelineError as error:
         return Projection(champion, str(error))
     return Projection(champion, moved=moved)

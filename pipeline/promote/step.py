@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from pipeline.core.artifacts import write_beside
+from pipeline.core.errors import PipelineError
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
+from pipeline.model.headline import Headline
 from pipeline.promote.binding import check_binding, judged_bundle
 from pipeline.promote.decision import Decision
+from pipeline.promote.fate import REVIEWS, Fate, tell, without_advice
 from pipeline.promote.move import Move, Outcome, alone, commit, settle
 from pipeline.store.ledger import Entry, Ledger, stood
-
-REVIEWS = ("approval", "override", "refusal")
 
 
 def run(settings: Settings, run: Run) -> Report:
@@ -44,7 +46,7 @@ def promote(settings: Settings, run: Run, decision: Decision) -> Report:
     review = last_review(entries, decision)
     held = _held(settings, run, decision, review)
     if held:
-        return _hold(ledger, run, decision, *held)
+        return _told(settings, run, decision, ledger, _hold(ledger, run, decision, *held))
     check_binding(decision, entries)
     source = judged_bundle(run, decision)
     head = entries[-1].sequence if entries else 0
@@ -85,6 +87,17 @@ def _hold(ledger: Ledger, run: Run, decision: Decision, verdict: str, why: str) 
     kept = f"version {champion.version} stays champion" if champion else "there is still no champion"
     report = _report(verdict, f"Version {decision.version} {_WORDS[verdict]}, {kept}: {why}", decision)
     return _noted(run, report, None)
+
+
+def _told(settings: Settings, run: Run, decision: Decision, ledger: Ledger, report: Report) -> Report:
+    """Says on the decision's page and version what became of it, though no champion moved."""
+    waits = {decision.version: Fate(run.run_id, Headline("waiting", "for approval", without_advice(decision.sentence)))}
+    unknown_to_ledger = decision.outcome == "pass" and report.verdict == "waiting"
+    try:
+        tell(settings, ledger.verify(), waits if unknown_to_ledger else None)
+    except PipelineError as error:
+        return replace(report, sentence=f"{report.sentence} The version does not say so: {error}")
+    return report
 
 
 def note(

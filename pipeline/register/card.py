@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,11 +11,16 @@ from pipeline.model.bundle import Bundle
 from pipeline.register.lineage import Lineage
 
 JUDGED = ("judged", "judged/recommend", "judged/search")
+BIASES: Mapping[str, str] = {
+    "coverage": "share of the catalogue that is in any answer",
+    "popularity_percentile": "mean percentile of an answered item's popularity in training; .5 would favour nobody",
+}
+WORST_SLICES = 6
 
 
 def write_card(lineage: Lineage, bundle: Bundle) -> str:
     """Returns the card."""
-    sections = (_head, _accuracy, _recipes, _data, _limits, _origin)
+    sections = (_head, _use, _accuracy, _biases, _limits, _data, _recipes, _origin)
     return "\n".join(line for section in sections for line in section(lineage, bundle))
 
 
@@ -24,6 +29,15 @@ def _head(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     yield ""
     yield f"Retrieval for recommendation and search: recipe **{bundle.recipe}**, {bundle.bytes / 1e6:,.1f} MB, index "
     yield f"{_shown(bundle.manifest['index'])}. Bundle `{bundle.digest}`."
+
+
+def _use(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
+    yield "\n### Use\n"
+    yield "Finds a few dozen items of this shop's catalogue, from the history, the context and the words sent with a"
+    yield "request: for recommendations, search and similar items, and for whatever ranks them afterwards. Served by"
+    yield "`python -m pipeline serve`, or loaded by `mlflow.pyfunc.load_model`; the input example is a request it was"
+    yield "sealed with. Not meant for another shop's catalogue, for decisions about people, nor as the only way to find"
+    yield "what must be found, such as a product recall."
 
 
 def _data(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
@@ -41,10 +55,40 @@ def _accuracy(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
     yield f"**{lineage.standing}**\n"
     yield "With intervals by a bootstrap over users; `judged` is what the shop's metric counts. Every other slice is in"
     yield "`records/metrics.json`. The gate opens the test and adds its own record.\n"
-    figures = {(row["metric"], row["slice"], row["model"]): row for row in lineage.figures}
-    models = list(dict.fromkeys(model for _, _, model in figures))
-    lines = [line for line in dict.fromkeys(key[:2] for key in figures) if line[1] in JUDGED]
-    rows = [[*line, *(_with_interval(figures.get((*line, model))) for model in models)] for line in lines]
+    others = tuple(f"{name}@" for name in BIASES)
+    yield from _by_model(
+        row for row in lineage.figures if row["slice"] in JUDGED and not row["metric"].startswith(others)
+    )
+
+
+def _biases(lineage: Lineage, bundle: Bundle) -> Iterator[str]:
+    yield "\n### Biases, measured on validation\n"
+    told = {name: [row for row in lineage.figures if row["metric"].startswith(f"{name}@")] for name in BIASES}
+    yield from (f"- {name}: {BIASES[name]}." for name, rows in told.items() if rows)
+    yield ""
+    yield from _by_model(row for rows in told.values() for row in rows if row["slice"] == "judged")
+    yield from _worst(lineage)
+
+
+def _worst(lineage: Lineage) -> Iterator[str]:
+    """Tells whom the model serves worst: its slices of lowest recall, those with no interval left out."""
+    model = lineage.figures[0]["model"]
+    ours = [row for row in lineage.figures if row["model"] == model and row["metric"].startswith("recall@")]
+    slices = [row for row in ours if row["slice"].startswith("judged/") and row["low"] is not None]
+    if not slices:
+        return
+    worst = sorted(slices, key=lambda row: row["value"])[:WORST_SLICES]
+    yield "\nWhom it serves worst:\n"
+    rows = [(row["slice"].removeprefix("judged/"), _with_interval(row), _shown(row["n"])) for row in worst]
+    yield from _table(("slice", worst[0]["metric"], "queries"), rows)
+
+
+def _by_model(figures: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """A line a metric and slice, a column a model."""
+    found = {(row["metric"], row["slice"], row["model"]): row for row in figures}
+    models = list(dict.fromkeys(model for _, _, model in found))
+    lines = list(dict.fromkeys(key[:2] for key in found))
+    rows = [[*line, *(_with_interval(found.get((*line, model))) for model in models)] for line in lines]
     yield from _table(("metric", "slice", *models), rows)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.artifacts import PACKAGE
+from pipeline.core.artifacts import PACKAGE, Artifact, digest_of
 from pipeline.core.run import Run
 from pipeline.model.bundle import Bundle
 
@@ -23,6 +23,25 @@ RECORDS = (
 )
 
 
+USES = {"validation": "early stopping and the choice of a recipe", "test": "the gate alone"}
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Something the run read or judged by.
+
+    Attributes:
+        use: what for.
+        profile: what is known of it.
+    """
+
+    name: str
+    digest: str
+    source: Path
+    use: str
+    profile: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Lineage:
     """What the registry says of a version.
@@ -33,6 +52,7 @@ class Lineage:
         figures: `model, metric, slice, value, low, high, n` of the float model and the baselines, on validation.
         epochs: what was seen in each epoch of training.
         recipes: a row a recipe.
+        data_sets: the window of days, what was trained on, and what the model is judged by.
         plots, records: files to attach.
     """
 
@@ -47,6 +67,7 @@ class Lineage:
     epochs: list[Mapping[str, Any]]
     recipes: list[Mapping[str, Any]]
     choice: Mapping[str, Any]
+    data_sets: list[DataSet] = field(default_factory=list)
     plots: list[Path] = field(default_factory=list)
     records: list[Path] = field(default_factory=list)
 
@@ -69,9 +90,21 @@ def trace(run: Run) -> Lineage:
         epochs=trained.json("history.json")["epochs"],
         recipes=optimized.json("recipes.json"),
         choice=optimized.json("choice.json"),
+        data_sets=list(_data_sets(prepared)),
         plots=[run.artifact(stage).file(name) for stage, name in PLOTS],
         records=[run.artifact(stage).file(name) for stage, name in RECORDS],
     )
+
+
+def _data_sets(prepared: Artifact) -> Iterator[DataSet]:
+    manifest, split = prepared.manifest, prepared.json("split.json")
+    days = "..".join(split["window"])
+    yield DataSet(f"window {days}", digest_of(manifest["inputs"]), prepared.path, "source", manifest["inputs"])
+    yield DataSet("training set", manifest["digest"], prepared.path, "training", split["counts"])
+    for name, use in USES.items():
+        file = f"{name}.parquet"
+        profile = {key: n for key, n in split["counts"].items() if key.startswith(name)}
+        yield DataSet(name, manifest["files"][file]["sha256"], prepared.file(file), use, profile)
 
 
 def _keys(run: Run) -> Iterator[tuple[str, str]]:

@@ -79,6 +79,8 @@ def _log(tracking: Any, settings: Settings, run: Run, lineage: Lineage, bundle: 
         _log_recipe(tracking, run, row)
         if row["recipe"] == bundle.recipe:
             night.metrics(dict(numbers(row)))
+    for data in lineage.data_sets:
+        night.reads(data.name, data.digest, data.source, data.use, data.profile)
     for path in lineage.plots:
         night.artifact(path, "plots")
     for path in [*lineage.records, run.folder / CARD, run.folder / account.JSON]:

@@ -79,6 +79,8 @@ class Database:
         cause = " ".join(str(getattr(error, "orig", None) or error).split())
         if isinstance(error, exc.IntegrityError) or "database is locked" in cause:
             return BusyError(f"{self.name}: another process is writing to it; try again.")
+        if "disk is full" in cause:
+            return UnavailableError(f"{self.name}: no space is left on the device; free some and run the step again.")
         if "file is not a database" in cause or "malformed" in cause or isinstance(error, ValueError):
             return CorruptArtifactError(f"{self.name}: it cannot be read ({cause}); restore it from a backup.")
         return UnavailableError(

@@ -162,11 +162,12 @@ def _unfinished(shared: SharedStore) -> tuple[tuple[tuple[str, str], int], ...]:
 
 
 def _left(root: Path) -> list[Path]:
-    """Returns the folders beside artifacts whose process is gone, or that nobody has touched for long.
+    """Returns the folders beside artifacts and bundles whose process is gone, or that nobody has touched for long.
 
     Machines and containers that share the root do not share processes: of theirs the age alone tells.
     """
-    beside = [path for end in ("tmp", "old") for path in sorted((root / "store").glob(f"*/.*.{end}"))]
+    places = ("store/*", "bundles")
+    beside = [path for end in ("tmp", "old") for place in places for path in sorted(root.glob(f"{place}/.*.{end}"))]
     return [path for path in beside if _ended(*path.name.split(".")[-3:-1]) or _untouched(path)]
 
 

@@ -5,6 +5,7 @@ Everything is found again by tag before it is made, so a step that is retried go
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -28,8 +29,9 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 import sqlalchemy as sql
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from mlflow.utils.time import get_current_time_millis
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ ANSWER_SECONDS = 5
 RUN_TAG, NAME_TAG, PARENT_TAG = "pipeline.run_id", "pipeline.name", "mlflow.parentRunId"
 NIGHT = "night"
 LONGEST_TEXT = 5000
+LONGEST_DIGEST = 36
 AT_ONCE = 100
 OUR_MISTAKES = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
 GONE = {"RESOURCE_DOES_NOT_EXIST"}
@@ -135,6 +138,18 @@ class TrackedRun:
     def tags(self, values: Mapping[str, Any]) -> None:
         for some in _batches([RunTag(_named(n), str(v)[:LONGEST_TEXT]) for n, v in values.items()]):
             self._client.log_batch(self.run_id, tags=some)
+
+    @_in_one_sentence
+    def reads(self, name: str, digest: str, source: Path, use: str, profile: Mapping[str, Any]) -> None:
+        """Logs a data set as an input; one that is logged already stays one.
+
+        Args:
+            use: what it is read for, such as `training`.
+            profile: what is known of it, such as how many rows it has.
+        """
+        place = json.dumps({"uri": str(source)})
+        made = Dataset(name, digest[:LONGEST_DIGEST], "local", place, profile=json.dumps(profile))
+        self._client.log_inputs(self.run_id, [DatasetInput(made, [InputTag(MLFLOW_DATASET_CONTEXT, use)])])
 
     @_in_one_sentence
     def artifact(self, path: Path, folder: str | None = None) -> None:
@@ -333,15 +348,21 @@ class Tracking:
     @_in_one_sentence
     def versions(self) -> dict[str, dict[str, str]]:
         """Returns every version's tags, by number."""
-        found: dict[str, dict[str, str]] = {}
+        return {str(version.version): dict(version.tags) for version in self._versions()}
+
+    @_in_one_sentence
+    def descriptions(self) -> dict[str, str]:
+        """Returns every version's description, by number."""
+        return {str(version.version): version.description or "" for version in self._versions()}
+
+    def _versions(self) -> Iterator[ModelVersion]:
         token: str | None = ""
         while token is not None:
             page = self._client.search_model_versions(
                 f"name = '{self.model_name}'", max_results=AT_ONCE, page_token=token or None
             )
-            found |= {str(version.version): dict(version.tags) for version in page}
+            yield from page
             token = page.token or None
-        return found
 
     @_in_one_sentence
     def describe_version(self, version: str, markdown: str) -> None:
@@ -350,8 +371,15 @@ class Tracking:
     @_in_one_sentence
     def attach(self, version: str, path: Path, folder: str | None = None) -> None:
         """Logs a file or folder to the run this version came from."""
-        run_id = self._client.get_model_version(self.model_name, version).run_id
-        TrackedRun(self._client, self.uri, run_id).artifact(path, folder)
+        self._origin(version).artifact(path, folder)
+
+    @_in_one_sentence
+    def measure(self, version: str, values: Mapping[str, float]) -> None:
+        """Logs metrics to the run this version came from."""
+        self._origin(version).metrics(values)
+
+    def _origin(self, version: str) -> TrackedRun:
+        return TrackedRun(self._client, self.uri, self._client.get_model_version(self.model_name, version).run_id)
 
     def run_page(self, run: TrackedRun) -> str:
         """Returns where a run can be opened in a browser; empty without a server."""

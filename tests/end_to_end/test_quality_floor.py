@@ -52,7 +52,7 @@ def decision(tmp_path_factory: pytest.TempPathFactory) -> dict:
 def test_the_promoted_model_finds_more_new_items_than_popularity(decision: dict) -> None:
     gates = {gate["gate"]: gate for gate in decision["gates"]}
     floor = gates["beats popularity"]
-    assert decision["test"]["metric"] == "new_items"
+    assert decision["metric"] == "new_items"
     assert decision["outcome"] == "pass", decision["sentence"]
     assert floor["low"] > 0, floor["reason"]
     assert gates["item-KNN"]["champion"] is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -108,6 +109,15 @@ def test_write_beside_replaces_whole_and_leaves_nothing_beside(tmp_path: Path) -
     artifacts.write_beside(path, "new")
     assert path.read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["pointer.json"]
+
+
+def test_write_beside_names_the_file_a_full_disk_has_no_room_for(tmp_path: Path) -> None:
+    path = tmp_path / "pointer.json"
+    (tmp_path / f".pointer.json.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as refusal:
+        artifacts.write_beside(path, "new")
+    assert refusal.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_sealed_elsewhere_is_taken_in_whole_or_not_at_all(tmp_path: Path) -> None:

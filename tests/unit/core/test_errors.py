@@ -18,6 +18,11 @@ def test_a_disk_that_refuses_is_named_and_may_be_retried(number: int, word: str)
     assert word in str(error)
 
 
+def test_of_a_copy_the_file_that_is_written_is_named() -> None:
+    error = errors.from_os_error(OSError(errno.ENOSPC, "x", "here/read", None, "there/written"))
+    assert str(error).startswith("there/written: no space")
+
+
 def test_an_error_of_another_kind_is_left_alone() -> None:
     assert errors.from_os_error(OSError(errno.ENOENT, "x", "var/store")) is None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from pipeline.core.artifacts import digest_of_file
 from pipeline.core.errors import CorruptArtifactError, UnavailableError
 from pipeline.core.settings import Settings
 from pipeline.core.spent import Spent
@@ -38,6 +39,48 @@ def test_a_version_answers_its_bundles_goldens_when_mlflow_loads_it(tracked: Set
     for golden, found in zip(goldens, answers, strict=True):
         items = [{"item_id": i, "score": s} for i, s in zip(found["item_ids"], found["scores"], strict=True)]
         assert differences(golden["answer"], {"items": items, "fallback": found["fallback"]}) == []
+
+
+def test_the_input_example_fits_the_signature_and_is_answered_by_the_version(
+    tracked: Settings, tiny_bundle: Path
+) -> None:
+    run = make_night(tracked, tiny_bundle, "2024-05-01")
+    step.run(tracked, run)
+    mlflow.set_tracking_uri(tracked.register.tracking_uri)
+    uri = f"models:/{tracked.register.model_name}/1"
+    model = mlflow.pyfunc.load_model(uri)
+    example = model.input_example
+    with pytest.raises(mlflow.MlflowException, match="missing inputs"):
+        model.predict(example.drop(columns="history_item_ids"))
+    (answer,) = model.predict(example).to_dict("records")
+    expected = bundle_of(run).goldens[0]["answer"]
+    assert answer["item_ids"] == [item["item_id"] for item in expected["items"]]
+    assert len(answer["item_ids"]) == 10
+    assert {column.name for column in model.metadata.get_output_schema()} == set(answer)
+
+
+def test_the_night_names_the_data_it_read_once_by_digest(tracked: Settings, tiny_bundle: Path) -> None:
+    run = make_night(tracked, tiny_bundle, "2024-05-01")
+    lineage, tracking = trace(run), Tracking.connect(tracked)
+    for _ in range(2):
+        step.run(tracked, run)
+        tracking.tag_version("1", {"digest": "of another bundle"})  # so that all is logged a second time
+    found = mlflow.MlflowClient(tracked.register.tracking_uri).get_run(tracking.night(run.run_id).run_id).inputs
+    read = {each.dataset.name: (each.dataset.digest, each.tags[0].value) for each in found.dataset_inputs}
+    prepared = run.artifact("prepare")
+    assert read == {
+        "window 2024-01-01..2024-05-01": (lineage.data_sets[0].digest[:36], "source"),
+        "training set": (prepared.digest[:36], "training"),
+        "validation": (
+            digest_of_file(prepared.file("validation.parquet"))[:36],
+            "early stopping and the choice of a recipe",
+        ),
+        "test": (digest_of_file(prepared.file("test.parquet"))[:36], "the gate alone"),
+    }
+    assert len(found.dataset_inputs) == 4
+    (window,) = [each.dataset for each in found.dataset_inputs if each.dataset.name.startswith("window")]
+    assert json.loads(window.profile) == {"ingest 2024-05-01": run.artifact("ingest", "2024-05-01").key}
+    assert json.loads(window.source) == {"uri": str(prepared.path)}
 
 
 def test_registering_twice_makes_one_version_and_one_challenger(tracked: Settings, tiny_bundle: Path) -> None:
@@ -163,6 +206,21 @@ def test_the_card_shows_intervals_recipes_and_the_datas_end(settings: Settings, 
     assert "| 1 | test_int8 | chosen | 0.2400 | 96.0 (92.0 to 100.0) | 4.00 | - | 1.000 | 80 | - |" in card
     assert "2024-05-01 00:00 UTC was seen" in card
     assert bundle_of(run).digest in card
+
+
+def test_the_card_says_what_for_what_not_and_whom_it_serves_worst(settings: Settings, tiny_bundle: Path) -> None:
+    run = make_night(settings, tiny_bundle, "2024-05-01")
+    card = write_card(trace(run), bundle_of(run))
+    heads = [line.removeprefix("### ") for line in card.splitlines() if line.startswith("### ")]
+    assert [head.partition(",")[0] for head in heads] == [
+        "Use", "Accuracy on validation", "Biases", "Limits", "Data", "Recipes tried", "Where it comes from",
+    ]  # fmt: skip
+    biases = card.partition("### Biases")[2].partition("###")[0].strip().splitlines()
+    assert "| coverage@20 | judged | 0.6 | 0.02 |" in biases
+    assert "| popularity_percentile@20 | judged | 0.75 | 0.99 |" in biases
+    # Worst first; the overall figure is no slice.
+    assert biases[-2:] == ["| no history | 0.125 [0.1, 0.4] | 10 |", "| history of 1 to 4 | 0.3 [0.1, 0.4] | 30 |"]
+    assert "coverage" not in card.partition("### Accuracy")[2].partition("###")[0]
 
 
 def test_lineage_names_every_key_and_the_code(settings: Settings, tiny_bundle: Path) -> None:

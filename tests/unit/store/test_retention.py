@@ -153,12 +153,13 @@ def gone() -> int:
     return ended.pid
 
 
-def test_what_killed_runs_left_beside_artifacts_goes_and_is_told(shop: Settings) -> None:
-    torn = [shop.store.root / "store" / "ingest" / f".abc.{artifacts.HOST}.{gone()}.{end}" for end in ("old", "tmp")]
+def test_what_killed_runs_left_beside_artifacts_and_bundles_goes_and_is_told(shop: Settings) -> None:
+    places = (shop.store.root / "store" / "ingest", shop.store.root / "bundles")
+    torn = [place / f".abc.{artifacts.HOST}.{gone()}.{end}" for place in places for end in ("old", "tmp")]
     for folder in torn:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "events.parquet").write_bytes(b"12345")
-    assert "  2 folders that killed runs left, 10 bytes" in collect(shop).told(False)
+    assert "  4 folders that killed runs left, 20 bytes" in collect(shop).told(False)
     assert not any(folder.exists() for folder in torn)
 
 

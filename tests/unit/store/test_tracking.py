@@ -100,6 +100,16 @@ def test_files_and_folders_are_kept(tracking: Tracking, tmp_path: Path) -> None:
     assert (found / "outer.txt").read_text() == "outer"
 
 
+def test_data_sets_are_inputs_by_digest_once_however_often_they_are_told(tracking: Tracking, tmp_path: Path) -> None:
+    night = tracking.night("night")
+    for digest in ("a" * 64, "a" * 64, "b" * 64):
+        night.reads("training set", digest, tmp_path / "prepared", "training", {"targets": 12})
+    found = read(tracking, night.run_id).inputs.dataset_inputs
+    assert sorted(each.dataset.digest for each in found) == ["a" * 36, "b" * 36]
+    assert {(each.dataset.name, each.dataset.profile) for each in found} == {("training set", '{"targets": 12}')}
+    assert mlflow.data.get_source(found[0]).uri == str(tmp_path / "prepared")
+
+
 def test_versions_are_found_by_digest_and_run_and_aliases_move(tracking: Tracking) -> None:
     assert (tracking.aliases(), tracking.alias("champion"), tracking.version_by_digest("d1")) == ({}, None, None)
     tracking.drop_alias("champion")
@@ -128,6 +138,8 @@ def test_a_version_is_described_tagged_and_given_files(tracking: Tracking, tmp_p
     tracking.tag_version(version, {"outcome": "pass"})
     (tmp_path / "decision.md").write_text("pass")
     tracking.attach(version, tmp_path / "decision.md", "gate")
+    tracking.measure(version, {"gate.recall": 0.25})
+    assert read(tracking, night.run_id).data.metrics == {"gate.recall": 0.25}
     found = client.get_model_version(tracking.model_name, version)
     assert (found.description, found.tags) == ("# card, judged", {"digest": "d", "outcome": "pass"})
     assert [f.path for f in client.list_artifacts(night.run_id, "gate")] == ["gate/decision.md"]
