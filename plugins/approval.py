@@ -58,7 +58,8 @@ class ApprovePromotion(ApprovalOperator):
         reason = said or ("no reason was given" if user else "nobody answered the required action in time")
         words = ["--verdict", "approve" if approved else "refuse", "--by", by, "--reason", reason]
         with in_one_sentence():
-            return StepProcess(lines.info).tool("review", ["--run", Request.of(context).run_id, *words])
+            request = Request.of(context)
+            return StepProcess(lines.info).tool("review", ["--run", request.run_id, *words, *request.set_words()])
 
 
 def with_approval(tasks: Mapping[str, BaseOperator]) -> None:

@@ -201,9 +201,11 @@ class Request:
         if self.params.get("as_of"):
             words += ["--as-of", self.params["as_of"]]
         words += [option for param, option in FLAGS.items() if self.params.get(param)]
-        for assignment in assignments_of(self.settings):
-            words += ["--set", assignment]
-        return words
+        return [*words, *self.set_words()]
+
+    def set_words(self) -> list[str]:
+        """Returns the settings asked for, as the command line takes them."""
+        return [word for assignment in assignments_of(self.settings) for word in ("--set", assignment)]
 
 
 def settings_of(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.model.bundle import open_bundle
+from pipeline.promote.fate import fates, place_in_chain
 from pipeline.promote.reconcile import CHALLENGER, CHAMPION, PREVIOUS, reconcile
 from pipeline.store.ledger import MOVES, Entry, Ledger, stood
 
@@ -81,15 +82,29 @@ def _named(version: str | None) -> str:
 
 
 def _versions(versions: Mapping[str, Mapping[str, str]], entries: Sequence[Entry]) -> Iterator[Drift]:
-    digests = {entry.version: entry for entry in entries if entry.kind in MOVES and entry.version}
-    for version, entry in digests.items():
-        where = f"Version {version}, champion by ledger entry {entry.sequence},"
+    champions = {entry.version: entry for entry in entries if entry.kind in MOVES and entry.version}
+    for version, entry in champions.items():
         if version not in versions:
+            where = f"Version {version}, champion by ledger entry {entry.sequence},"
             yield Drift(f"{where} is not registered any more; nothing here can bring it back, the bundle is not lost.")
-        elif versions[version].get(DIGEST) != entry.to_digest:
-            said = versions[version].get(DIGEST, "none")[:12]
-            meant = f"{where} is tagged with bundle {said}, and the ledger has {entry.to_digest[:12]}."
-            yield Drift(meant, "tag", version, {DIGEST: entry.to_digest})
+    named = {version: fate.entry for version, fate in fates(entries).items()}
+    for version, tags in sorted(versions.items(), key=lambda each: int(each[0])):
+        if entry := named.get(version):
+            yield from _tags(version, tags, entry)
+        elif DIGEST not in tags:
+            where = f"Version {version} has no tag {DIGEST}, and the ledger does not name it"
+            yield Drift(f"{where}: no review can be bound to its bundle; register its run again, as another version.")
+
+
+def _tags(version: str, tags: Mapping[str, str], entry: Entry) -> Iterator[Drift]:
+    where = f"Version {version}, last named by ledger entry {entry.sequence},"
+    if tags.get(DIGEST) != entry.to_digest:
+        said = tags.get(DIGEST, "none")[:12]
+        told = f"{where} is tagged with bundle {said}, and the ledger has {entry.to_digest[:12]}."
+        yield Drift(told, "tag", version, {DIGEST: entry.to_digest})
+    place = place_in_chain(entry)
+    if other := [name for name, value in place.items() if tags.get(name) != value]:
+        yield Drift(f"{where} does not show its place in the chain by {' and '.join(other)}.", "tag", version, place)
 
 
 def _bundles(settings: Settings, standing: Sequence[Entry]) -> Iterator[Drift]:

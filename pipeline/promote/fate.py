@@ -21,10 +21,15 @@ _ADVICE = re.compile(r"\A(?:Promote|Do not promote|Not decided)[^:]*: ")
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of the version a run made."""
+    """What became of the version a run made.
+
+    Attributes:
+        entry: the last of the ledger that names the version; None where none does.
+    """
 
     run_id: str
     headline: Headline
+    entry: Entry | None = None
 
 
 def fates(entries: Iterable[Entry]) -> dict[str, Fate]:
@@ -49,7 +54,12 @@ def _say(found: dict[str, Fate], entry: Entry, headline: Headline) -> None:
         # An entry that takes a promotion back names the version that stands again, and the run it takes back.
         its_own = entry.run_id if entry.kind != "rolled_back" else ""
         known = found.get(entry.version)
-        found[entry.version] = Fate(known.run_id if known and known.run_id else its_own, headline)
+        found[entry.version] = Fate(known.run_id if known and known.run_id else its_own, headline, entry)
+
+
+def place_in_chain(entry: Entry | None) -> dict[str, str]:
+    """Returns the tags by which a version shows, outside the ledger, what the ledger said of it last."""
+    return {"ledger_sequence": str(entry.sequence), "ledger_hash": entry.hash} if entry else {}
 
 
 def _reviewed(entry: Entry) -> Headline:
@@ -134,6 +144,7 @@ def _tell_versions(settings: Settings, layout: Layout, found: Mapping[str, Fate]
             continue
         for path in _pages(layout, fate):
             tracking.attach(version, path, "decision")
-        tracking.tag_version(version, {OUTCOME: fate.headline.word, SENTENCE: fate.headline.told})
+        tags = {OUTCOME: fate.headline.word, SENTENCE: fate.headline.told}
+        tracking.tag_version(version, {**tags, **place_in_chain(fate.entry)})
         # Last, so that a version is told again when this was cut short.
         tracking.describe_version(version, changed)

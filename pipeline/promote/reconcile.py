@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -13,14 +15,15 @@ from pipeline.core.errors import CorruptArtifactError, PipelineError
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.model.bundle import open_bundle
-from pipeline.promote.fate import tell
+from pipeline.promote.fate import place_in_chain, tell
 from pipeline.store.bundles import SharedBundles
 from pipeline.store.ledger import Entry, Ledger, stood
 
 POLL_SECONDS = 0.2
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 SET_TAG = "champion_set"
-"""Of the registered model: the version the alias was last set to from the ledger."""
+"""Of the registered model: the version the alias was last set to from the ledger, or `none`."""
+NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -131,32 +134,37 @@ def _tell_mlflow(settings: Settings, ledger: Ledger, standing: list[Entry]) -> s
         return ""
     tracking = Tracking.connect(settings)
     known = tracking.aliases()
-    moved = _moved_behind(tracking.model_tags().get(SET_TAG), known.get(CHAMPION), wanted.get(CHAMPION))
+    last_set, meant = tracking.model_tags().get(SET_TAG), wanted.get(CHAMPION) or NONE
+    moved = _moved_behind(last_set, known.get(CHAMPION) or NONE, meant)
     if moved and standing:
         _note_moved(ledger, standing[-1], moved)
+    _set_aliases(tracking, known, wanted)
+    if meant != (last_set or NONE):
+        tracking.tag_model(SET_TAG, meant)
+    if standing and standing[-1].version:
+        entry = standing[-1]
+        facts = {"promoted_at": entry.at, "promoted_by": entry.who}
+        tracking.tag_version(entry.version, {**place_in_chain(entry), **facts})
+    return moved
+
+
+def _set_aliases(tracking: Any, known: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     for alias in (CHAMPION, PREVIOUS):
         version = wanted.get(alias)
         if not version:
             tracking.drop_alias(alias)
         elif known.get(alias) != version:
             tracking.set_alias(alias, version)
-    if wanted.get(CHAMPION):
-        tracking.tag_model(SET_TAG, wanted[CHAMPION])
     if wanted.get(CHAMPION) and known.get(CHALLENGER) == wanted[CHAMPION]:
         tracking.drop_alias(CHALLENGER)
-    if standing and standing[-1].version:
-        entry = standing[-1]
-        facts = {"ledger_sequence": entry.sequence, "ledger_hash": entry.hash}
-        tracking.tag_version(entry.version, {**facts, "promoted_at": entry.at, "promoted_by": entry.who})
-    return moved
 
 
-def _moved_behind(last_set: str | None, found: str | None, wanted: str | None) -> str:
+def _moved_behind(last_set: str | None, found: str, wanted: str) -> str:
     """Returns what was done to the alias since it was last set from the ledger; nothing where it only lags behind."""
-    if last_set is None or found in (last_set, wanted or None):
+    if last_set is None or found in (last_set, wanted):
         return ""
-    where = f"to version {found}" if found else "away"
-    back = f"set back to version {wanted}" if wanted else "taken away"
+    where = f"to version {found}" if found != NONE else "away"
+    back = f"set back to version {wanted}" if wanted != NONE else "taken away"
     told = f"The alias {CHAMPION} was moved in MLflow from version {last_set} {where}, which no server follows"
     return f"{told}; it was {back}."
 

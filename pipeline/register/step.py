@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.model.bundle import Bundle, open_bundle
 from pipeline.model.cost import markdown
 from pipeline.register.card import write_card
 from pipeline.register.lineage import Lineage, numbers, tags_of, trace
+from pipeline.store.ledger import Entry, Ledger
 
 CHALLENGER = "challenger"
 SETTINGS_FILE = "settings.json"
@@ -49,21 +51,29 @@ def run(settings: Settings, run: Run) -> Report:
         source = _log_model(tracking, night, bundle)
         version = tracking.register(source, night.run_id, tags_of(lineage, bundle), card + markdown(tables))
     tracking.finish_night(run.run_id)
-    _call_challenger(tracking, run, version)
+    backfill = run.backfill or _ends_no_later(bundle, Ledger.open(settings.store).champion())
+    _call_challenger(tracking, version, backfill)
     _note(run, version, bundle, night.run_id)
     uris = {"version": tracking.version_page(version), "run": tracking.run_page(night)}
     return Report(
         f"Version {version} of {settings.register.model_name} is bundle {bundle.digest[:12]}"
-        + (", registered as a backfill." if run.backfill else ", the challenger."),
+        + (", registered as a backfill." if backfill else ", the challenger."),
         digests={"bundle": bundle.digest},
         uris={name: uri for name, uri in uris.items() if uri},
     )
 
 
-def _call_challenger(tracking: Any, run: Run, version: str) -> None:
+def _ends_no_later(bundle: Bundle, champion: Entry | None) -> bool:
+    """Tells whether a bundle's data ends no later than another champion's, which no promotion may replace by it."""
+    if champion is None or champion.to_digest == bundle.digest or not champion.data_end:
+        return False
+    return datetime.fromisoformat(bundle.data_end) <= datetime.fromisoformat(champion.data_end)
+
+
+def _call_challenger(tracking: Any, version: str, backfill: bool) -> None:
     """Moves the alias, but never on a backfill, nor onto the version that is champion already."""
     aliases = tracking.aliases()
-    if not run.backfill and version not in (aliases.get("champion"), aliases.get(CHALLENGER)):
+    if not backfill and version not in (aliases.get("champion"), aliases.get(CHALLENGER)):
         tracking.set_alias(CHALLENGER, version)
 
 

@@ -84,18 +84,53 @@ def test_what_differs_is_told_by_the_command_and_mended_on_request(shop: Shop) -
     first, second = shop.entries
     shop.tracking.set_alias("previous", second.version)
     shop.tracking.tag_version(first.version, {"digest": "f" * 64})
+    for name in ("ledger_sequence", "ledger_hash"):
+        shop.tracking._client.delete_model_version_tag(shop.tracking.model_name, second.version, name)
     ended = type_in(shop.settings, "registry", "check")
     assert ended.returncode == 65
     assert ended.stdout.splitlines() == [
         f"The alias previous names version {second.version}, and the ledger version {first.version}.",
-        f"Version {first.version}, champion by ledger entry {first.sequence}, is tagged with bundle {'f' * 12}, "
+        f"Version {first.version}, last named by ledger entry {first.sequence}, is tagged with bundle {'f' * 12}, "
         f"and the ledger has {first.to_digest[:12]}.",
+        f"Version {second.version}, last named by ledger entry {second.sequence}, does not show its place in the chain "
+        "by ledger_sequence and ledger_hash.",
     ]
     mended = type_in(shop.settings, "registry", "check", "--repair")
     assert mended.returncode == 0, mended.stdout
-    assert [line.startswith("mended: ") for line in mended.stdout.splitlines()] == [True, True, False]
+    assert [line.startswith("mended: ") for line in mended.stdout.splitlines()] == [True, True, True, False]
     assert shop.found() == []
     assert shop.tracking.version_tags(first.version)["digest"] == first.to_digest
+
+
+def test_no_champion_and_then_one_is_no_tampering(shop: Shop, tiny_bundle: Path) -> None:
+    # Both were taken back, so the ledger itself took the alias away.
+    shop.ledger.append(kind="rolled_back", who="promote", expected_head=shop.ledger.head())
+    assert reconcile(shop.settings, shop.ledger).moved == ""
+    assert shop.tracking.aliases() == {}
+    night = shop.tracking.night("night-3")
+    version = shop.tracking.register(f"runs:/{night.run_id}/model", night.run_id, {})
+    crown(shop.settings, tiny_bundle, "2024-05-03", version=version)
+    assert reconcile(shop.settings, shop.ledger).moved == ""
+    assert shop.tracking.aliases() == {"champion": version}
+
+
+def test_a_refused_version_shows_its_place_in_the_chain(shop: Shop) -> None:
+    night = shop.tracking.night("night-3")
+    version = shop.tracking.register(f"runs:/{night.run_id}/model", night.run_id, {"digest": "e" * 64})
+    refusal = shop.ledger.append(
+        kind="refusal", who="gate", expected_head=shop.ledger.head(), to_digest="e" * 64, version=version
+    )
+    reconcile(shop.settings, shop.ledger)
+    tags = shop.tracking.version_tags(version)
+    assert (tags["ledger_sequence"], tags["ledger_hash"]) == (str(refusal.sequence), refusal.hash)
+    assert shop.found() == []
+
+
+def test_a_version_nobody_can_bind_a_review_to_is_told(shop: Shop) -> None:
+    night = shop.tracking.night("night-3")
+    version = shop.tracking.register(f"runs:/{night.run_id}/model", night.run_id, {})
+    (told,) = shop.found()
+    assert told.startswith(f"Version {version} has no tag digest, and the ledger does not name it")
 
 
 def test_what_cannot_be_mended_stays_told(shop: Shop) -> None:

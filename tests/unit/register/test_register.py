@@ -22,7 +22,7 @@ from pipeline.register.lineage import code_commit, numbers, trace
 from pipeline.register.packaging import pack, requests_frame
 from pipeline.store.tracking import Tracking
 from tests.conftest import PSEUDONYM_KEY
-from tests.fixtures.nights import bundle_of, make_night, resealed, with_section
+from tests.fixtures.nights import bundle_of, crown, make_night, resealed, with_section
 
 
 def test_a_version_answers_its_bundles_goldens_when_mlflow_loads_it(tracked: Settings, tiny_bundle: Path) -> None:
@@ -139,6 +139,17 @@ def test_a_backfill_gets_a_version_and_no_alias(tracked: Settings, tiny_bundle: 
     step.run(tracked, run)
     assert json.loads((run.folder / "register.json").read_text())["version"] == "1"
     assert Tracking.connect(tracked).aliases() == {}
+
+
+def test_a_bundle_whose_data_end_no_later_than_the_champions_is_a_backfill_too(
+    tracked: Settings, tiny_bundle: Path
+) -> None:
+    crown(tracked, tiny_bundle, "2024-05-02")
+    older, newer = (make_night(tracked, tiny_bundle, f"2024-05-0{day}") for day in (1, 3))
+    assert step.run(tracked, older).sentence.endswith("registered as a backfill.")
+    assert Tracking.connect(tracked).aliases() == {}
+    assert step.run(tracked, newer).sentence.endswith("the challenger.")
+    assert Tracking.connect(tracked).aliases() == {"challenger": "2"}
 
 
 def test_a_tampered_bundle_is_not_registered(tracked: Settings, tiny_bundle: Path) -> None:
