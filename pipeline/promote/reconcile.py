@@ -68,7 +68,7 @@ def reconcile(settings: Settings, ledger: Ledger) -> Projection:
     champion = standing[-1] if standing else None
     _point(settings, champion, ledger.head())
     try:
-        moved = _tell_mlflow(settings, ledger, standing)
+        moved = set_aliases_back(settings, ledger, standing)
         tell(settings, entries)
     except PipelineError as error:
         return Projection(champion, str(error))
@@ -122,10 +122,15 @@ def _sequence_of(text: str | None) -> int:
         return 0
 
 
-def _tell_mlflow(settings: Settings, ledger: Ledger, standing: list[Entry]) -> str:
+def set_aliases_back(settings: Settings, ledger: Ledger, standing: list[Entry]) -> str:
     """Moves `champion` and `previous`; `challenger` is taken off a version that became champion, else left alone.
 
+    Args:
+        standing: the champions a rollback could go back to, the last of which stands.
+
     Returns: what somebody else had done to `champion`, which is noted in the ledger before it is set back.
+
+    Raises: UnavailableError: MLflow does not answer.
     """
     from pipeline.store.tracking import Tracking
 

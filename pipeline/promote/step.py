@@ -15,6 +15,7 @@ from pipeline.promote.binding import check_binding, judged_bundle
 from pipeline.promote.decision import Decision
 from pipeline.promote.fate import REVIEWS, Fate, tell, without_advice
 from pipeline.promote.move import Move, Outcome, alone, commit, settle
+from pipeline.promote.reconcile import reconcile, set_aliases_back
 from pipeline.store.ledger import Entry, Ledger, stood
 
 
@@ -90,14 +91,16 @@ def _hold(ledger: Ledger, run: Run, decision: Decision, verdict: str, why: str) 
 
 
 def _told(settings: Settings, run: Run, decision: Decision, ledger: Ledger, report: Report) -> Report:
-    """Says on the decision's page and version what became of it, though no champion moved."""
+    """Says on the decision's page and version what became of it, and sets back what was moved by hand meanwhile."""
     waits = {decision.version: Fate(run.run_id, Headline("waiting", "for approval", without_advice(decision.sentence)))}
     unknown_to_ledger = decision.outcome == "pass" and report.verdict == "waiting"
+    entries = ledger.verify()
     try:
-        tell(settings, ledger.verify(), waits if unknown_to_ledger else None)
+        tell(settings, entries, waits if unknown_to_ledger else None)
+        moved = set_aliases_back(settings, ledger, stood(entries))
     except PipelineError as error:
-        return replace(report, sentence=f"{report.sentence} The version does not say so: {error}")
-    return report
+        return replace(report, sentence=f"{report.sentence} MLflow does not say so yet: {error}")
+    return replace(report, sentence=f"{report.sentence} {moved}".rstrip())
 
 
 def note(
@@ -130,8 +133,6 @@ def _already(settings: Settings, run: Run, decision: Decision, ledger: Ledger, c
     """Ends what an earlier attempt began: its entry may be in, and the servers not asked yet."""
     if champion.run_id == run.run_id and champion.kind == "promotion" and not _was_settled(run, champion):
         return _settled(run, decision, settle(settings, ledger, champion))
-    from pipeline.promote.reconcile import reconcile
-
     projection = reconcile(settings, ledger)
     verdict = "promoted" if champion.run_id == run.run_id else "unchanged"
     sentence = (

@@ -9,11 +9,11 @@ import pytest
 
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
-from pipeline.promote import drift
+from pipeline.promote import drift, step
 from pipeline.promote.reconcile import reconcile
 from pipeline.store.ledger import Ledger
 from pipeline.store.tracking import Tracking
-from tests.fixtures.nights import crown
+from tests.fixtures.nights import crown, kinds, ready_night
 from tests.unit.promote.test_commands import type_in
 
 
@@ -61,6 +61,17 @@ def test_an_alias_moved_by_hand_is_set_back_and_stays_in_the_ledger(shop: Shop) 
     # Once set back there is nothing more to note.
     assert reconcile(shop.settings, shop.ledger).moved == ""
     assert shop.ledger.head() == last.sequence
+
+
+def test_a_night_that_is_refused_notices_it_too(shop: Shop, tiny_bundle: Path) -> None:
+    first, second = shop.entries
+    shop.tracking.set_alias("champion", first.version)
+    run = ready_night(shop.settings, tiny_bundle, "2024-05-03", outcome="fail", champion=second)
+    report = step.run(shop.settings, run)
+    assert report.verdict == "refused"
+    assert report.sentence.endswith(f"it was set back to version {second.version}.")
+    assert shop.tracking.alias("champion") == second.version
+    assert kinds(shop.settings) == ["promotion", "promotion", "refusal", "alias_moved"]
 
 
 def test_an_alias_taken_away_by_hand_is_noticed_too(shop: Shop) -> None:

@@ -171,7 +171,7 @@ def test_a_refusal_stands_though_mlflow_cannot_be_told_and_reconcile_tells_it(
     silent = with_section(settings, "register", tracking_uri="http://127.0.0.1:9")
     report = step.run(silent, run)
     assert report.verdict == "refused"
-    assert "The version does not say so: MLflow at http://127.0.0.1:9 does not answer" in report.sentence
+    assert "MLflow does not say so yet: MLflow at http://127.0.0.1:9 does not answer" in report.sentence
     assert Tracking.connect(settings).descriptions() == {"1": "**The gate's advice.**"}
     reconcile(settings, Ledger.open(settings.store))
     assert Tracking.connect(settings).descriptions()["1"].startswith("**Refused** ")
