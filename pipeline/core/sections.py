@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from pipeline.core import gates
 from pipeline.core.errors import MissingSecretError
 from pipeline.core.names import Zone
 from pipeline.core.schema import MOST_EXPOSED
@@ -337,6 +338,17 @@ class Gate(Section):
         60.0, gt=0, description="A server not ready by then fails the infra gate.", json_schema_extra=FREE
     )
     seed: int = Field(23, description="Seed of the bootstrap.")
+    rules: tuple[gates.Rule, ...] = Field((), description="Gates of the shop's own, and changes to those built in.")
+
+    @model_validator(mode="after")
+    def _rules_fit(self) -> Gate:
+        gates.check(self.rules, self.max_margin)
+        return self
+
+    @property
+    def table(self) -> tuple[gates.Gate, ...]:
+        """Every gate a challenger meets."""
+        return gates.table(self.rules)
 
 
 class Promote(Section):

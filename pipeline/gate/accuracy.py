@@ -17,7 +17,7 @@ from pipeline.gate.contenders import Contender
 from pipeline.gate.held_out import TestSet
 from pipeline.gate.rules import Evidence, Measured
 from pipeline.model.baselines import BASELINES, Interactions
-from pipeline.model.statistics import paired_interval
+from pipeline.model.statistics import interval, paired_interval
 
 
 def measure(
@@ -55,6 +55,8 @@ def compare(into: Measured, test: TestSet, values: Mapping[str, np.ndarray], set
     """
     for name, baseline in BASELINES.items():
         into.add(f"recall_{name}", _paired(test, values, name, baseline.title, settings))
+    slices: dict[str, np.ndarray | None] = {"": None, **test.judged.main_slices()}
+    into.add("recall_level", *(_level(test, values, settings, inside_P, name) for name, inside_P in slices.items()))
     if "champion" not in values:
         return
     into.add("recall", _paired(test, values, "champion", "the champion", settings))
@@ -83,6 +85,7 @@ def _paired(
 ) -> Evidence:
     kept_Q = test.judged.within(inside_P)
     n, gate = int(kept_Q.sum()), settings.gate
+    users = _users(test, kept_Q)
     if other not in values or "challenger" not in values:
         lacking = "the challenger" if "challenger" not in values else against
         why = f"Recall of {lacking} was not measured; a gate without evidence is not passed."
@@ -94,17 +97,38 @@ def _paired(
         return Evidence(slice_, n, failed=True, detail=_not_numbers("the challenger", ours))
     if not np.isfinite(theirs).all():
         return Evidence(slice_, n, challenger=float(ours.mean()), detail=_not_numbers(against, theirs))
-    users = [user for user, kept in zip(test.users, kept_Q, strict=True) if kept]
     found = paired_interval(ours, theirs, users, gate.bootstrap_samples, gate.confidence, gate.seed)
     return Evidence(
         slice_,
         n,
+        len(set(users)),
         challenger=float(ours.mean()),
         champion=float(theirs.mean()),
         difference=found,
         against=against,
         queries_per_day=test.queries_per_day,
     )
+
+
+def _level(
+    test: TestSet, values: Mapping[str, np.ndarray], settings: Settings, inside_P: np.ndarray | None, slice_: str
+) -> Evidence:
+    kept_Q = test.judged.within(inside_P)
+    n, gate = int(kept_Q.sum()), settings.gate
+    if "challenger" not in values:
+        return Evidence(slice_, n, failed=True, detail="Recall of the challenger was not measured.")
+    if n == 0:
+        return Evidence(slice_, 0, detail="The test holds no query of this slice.")
+    ours = test.judged.recall(values["challenger"], inside_P)[kept_Q]
+    if not np.isfinite(ours).all():
+        return Evidence(slice_, n, failed=True, detail=_not_numbers("the challenger", ours))
+    users = _users(test, kept_Q)
+    found = interval(ours, users, gate.bootstrap_samples, gate.confidence, gate.seed)
+    return Evidence(slice_, n, len(set(users)), value=found)
+
+
+def _users(test: TestSet, kept_Q: np.ndarray) -> list[str]:
+    return [user for user, kept in zip(test.users, kept_Q, strict=True) if kept]
 
 
 def _not_numbers(side: str, values: np.ndarray) -> str:

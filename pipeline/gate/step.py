@@ -91,7 +91,7 @@ def _decide(
     run: Run,
     same: bool,
 ) -> Decision:
-    verdict = judge.outcome(findings)
+    verdict = "pass" if same else judge.outcome(findings, settings.gate)
     backfill = is_backfill(run, challenger, champion) or _has_seen(champion, test)
     if same:
         told = words.already_champion(challenger.digest)

@@ -115,6 +115,7 @@ def test_the_champion_itself_is_nothing_to_promote(shop, contenders):
     shop.challenge(contenders["right"])
     report = run(shop.settings, shop.run)
     assert report.sentence.startswith("Nothing to promote: the challenger is the champion already")
+    assert report.verdict == "pass"
     assert [row["gate"] for row in shop.decision()["gates"]] == ["identity"]
 
 
