@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.gates import Rule
+from pipeline.core.gating import Gate, Rule
 from pipeline.core.histories import History
 from pipeline.core.masking import masked, shown
 from pipeline.core.names import nearest
@@ -29,7 +29,6 @@ from pipeline.core.sections import (
     FREE,
     S3,
     Engine,
-    Gate,
     Ingest,
     Optimize,
     Prepare,

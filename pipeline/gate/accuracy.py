@@ -19,6 +19,9 @@ from pipeline.gate.rules import Evidence, Measured
 from pipeline.model.baselines import BASELINES, Interactions
 from pipeline.model.statistics import interval, paired_interval
 
+BUNDLES = ("challenger", "champion")
+Ranked = Sequence[Sequence[str]]
+
 
 def measure(
     into: Measured,
@@ -28,23 +31,27 @@ def measure(
     anchors: Sequence[Contender],
     prepared: Artifact,
     settings: Settings,
-) -> None:
-    """Ranks every test query by every side and compares query by query."""
+) -> dict[str, Ranked]:
+    """Ranks every test query by every side, compares query by query, and returns what the two bundles answered."""
     sides = {"challenger": challenger, **({"champion": champion} if champion else {})}
     sides |= {f"anchor {anchor.digest[:12]}": anchor for anchor in anchors}
     rankers: dict[str, Any] = {name: side.retriever for name, side in sides.items() if side.retriever}
     log = Interactions.load(prepared)
     rankers |= {name: baseline(log) for name, baseline in BASELINES.items()}
-    compare(into, test, _rank_all(test, rankers, settings.shop.k), settings)
+    values, answers = _rank_all(test, rankers, settings.shop.k)
+    compare(into, test, values, settings)
+    return answers
 
 
-def _rank_all(test: TestSet, rankers: Mapping[str, Any], k: int) -> dict[str, np.ndarray]:
-    values = {}
+def _rank_all(test: TestSet, rankers: Mapping[str, Any], k: int) -> tuple[dict[str, np.ndarray], dict[str, Ranked]]:
+    values, kept = {}, {}
     with progress("gate: ranking the test", len(rankers) * len(test), "queries") as bar:
         for name, ranker in rankers.items():
-            values[name] = test.found(ranker, k)
+            answers = test.answers(ranker, k)
+            values[name] = test.found(answers, k)
+            kept |= {name: answers} if name in BUNDLES else {}
             bar.advance(len(test), side=name)
-    return values
+    return values, kept
 
 
 def compare(into: Measured, test: TestSet, values: Mapping[str, np.ndarray], settings: Settings) -> None:

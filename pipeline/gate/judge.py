@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.core.gates import METRICS, QUERIES, Gate
-from pipeline.core.sections import Gate as Limits
+from pipeline.core.gating import Gate as Limits
 from pipeline.gate.rules import Evidence, Finding, Verdict
 from pipeline.model.statistics import (
     Interval,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.gates import COMPARISONS, GATES, METRICS
-from pipeline.core.sections import Gate as Limits
+from pipeline.core.gating import Gate as Limits
 from pipeline.core.settings import Settings, load
 from pipeline.gate import accuracy
 from pipeline.gate.held_out import TestSet
