@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.gates import GATES, METRICS, SLICES
@@ -98,3 +101,9 @@ def test_every_slice_and_baseline_a_rule_may_name_is_one_the_model_measures() ->
     assert (*OF_QUERIES, "items trained on", "items never trained on") == SLICES
     assert {f"recall_{name}" for name in BASELINES} <= METRICS.keys()
     assert {gate.metric for gate in GATES} <= METRICS.keys()
+
+
+def test_the_rules_the_guide_shows_are_accepted() -> None:
+    guide = Path("docs/guide/reviewer.md").read_text()
+    (shown,) = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)]
+    assert len(table_with(*shown["gate"]["rules"])) == len(GATES) + 3
