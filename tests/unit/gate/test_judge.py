@@ -311,6 +311,40 @@ def test_a_rules_own_least_number_of_queries_counts():
     )
 
 
+def coverage_of(evidence: Evidence) -> Finding:
+    settings = ruled({"name": "catalogue coverage", "comparison": "at_least", "threshold": 0.3})
+    return next(f for f in judge({"coverage": [evidence]}, settings.gate, True) if f.gate == "catalogue coverage")
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        (at(0.4), "pass"),
+        (at(0.3), "pass"),
+        (at(0.4, 0.2, 0.5), "inconclusive"),
+        (at(0.2, 0.1, 0.29), "fail"),
+        (at(math.nan), "fail"),
+        (at(math.inf), "fail"),
+    ],
+)
+def test_a_floor_is_held_by_the_lower_end_broken_by_the_upper(interval, verdict):
+    assert coverage_of(Evidence(value=interval)).verdict == verdict
+
+
+def test_what_nobody_can_know_is_unclear_where_a_rule_judges_it():
+    found = coverage_of(Evidence(detail="No query of the test was answered with an item."))
+    assert (found.verdict, found.reason) == ("inconclusive", "No query of the test was answered with an item.")
+
+
+def test_a_rule_about_what_was_not_measured_fails():
+    settings = ruled({"name": "floor", "metric": "recall_level", "comparison": "at_least", "threshold": 0.1})
+    found = next(f for f in judge({}, settings.gate, False) if f.gate == "floor")
+    assert (found.verdict, found.reason) == (
+        "fail",
+        "recall_level was not measured; a gate without evidence is not passed.",
+    )
+
+
 # Degenerate tests.
 
 
@@ -376,6 +410,8 @@ def test_item_knn_is_reported_whatever_it_shows():
         (at(95, 70, 101), "inconclusive"),
         (at(120, 101, 140), "fail"),
         (at(math.nan), "fail"),
+        (at(math.inf), "fail"),
+        (at(80, 70, math.inf), "fail"),
     ],
 )
 def test_a_budget_is_held_by_the_upper_end_broken_by_the_lower_and_noise_is_inconclusive(interval, verdict):
