@@ -62,14 +62,14 @@ def compare(into: Measured, test: TestSet, values: Mapping[str, np.ndarray], set
     """
     for name, baseline in BASELINES.items():
         into.add(f"recall_{name}", _paired(test, values, name, baseline.title, settings))
-    slices: dict[str, np.ndarray | None] = {"": None, **test.judged.main_slices()}
+    slices = test.judged.main_slices()
     asked = dict.fromkeys(gate.slice for gate in settings.gate.table if gate.metric == "recall_level")
-    into.add("recall_level", *(_level(test, values, settings, slices[name], name) for name in asked))
+    into.add("recall_level", *(_level(test, values, settings, slices.get(name), name) for name in asked))
     if "champion" not in values:
         return
     into.add("recall", _paired(test, values, "champion", "the champion", settings))
     into.add("recall_anchor", _anchor(test, values, settings))
-    for name, inside_P in test.judged.main_slices().items():
+    for name, inside_P in slices.items():
         into.add("recall_slice", _paired(test, values, "champion", "the champion", settings, inside_P, name))
 
 
