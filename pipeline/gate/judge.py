@@ -165,9 +165,12 @@ def _too_coarse(row: Evidence, derived: float, most: float, limits: Limits) -> s
 
 
 def _queries_to_decide(difference: Interval, margin: float, limits: Limits) -> int | None:
-    """Returns how many queries would decide if the difference seen is the true one; None when it lies on the margin."""
+    """Returns how many queries would decide if the difference seen is the true one; None when it is near the margin.
+
+    Within one standard error of it that is ten times as many queries and more: a number nobody can act on.
+    """
     distance = abs(difference.mean + margin)
-    if distance < difference.se / 10:
+    if distance < difference.se:
         return None
     return queries_needed(difference.n, difference.se, distance, limits.confidence, limits.power)
 

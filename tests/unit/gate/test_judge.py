@@ -116,6 +116,21 @@ def test_a_challenger_proven_better_needs_no_margin():
     assert found.verdict == "pass"
 
 
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        # The margin is 3.24 * .01 = .0324. Lost is .015: it lies .0174 above it, (.0324 / .0174)^2 = 3.47 times 1,000.
+        (0.015, "About 2,4"),
+        # Half a standard error above the margin 42 times as many queries would be needed.
+        (0.0274, "More queries alone would hardly decide this."),
+    ],
+)
+def test_how_many_queries_would_decide_is_told_only_where_somebody_could_wait_for_them(lost, told):
+    difference = Interval(-lost, -lost - 0.02, -lost + 0.02, 0.01, 1000)
+    found = verdict_of("accuracy", Evidence("", 1000, 1000, challenger=0.5 - lost, champion=0.5, difference=difference))
+    assert found.verdict == "inconclusive" and told in found.reason
+
+
 def test_a_margin_never_exceeds_the_shops_limit():
     settings = settings_with(min_queries=20, max_margin=0.02)
     found = one(judged(synthetic_test(300), settings, **nightly(np.random.default_rng(5), 300, 0.0)), "accuracy")
