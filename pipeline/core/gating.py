@@ -103,15 +103,29 @@ def _sliced() -> list[str]:
     return [name for name, metric in METRICS.items() if metric.sliced]
 
 
-def _check(rules: tuple[Rule, ...], max_margin: float) -> None:
-    """Raises: ValueError: two rules of one name, or a margin the shop does not risk."""
-    names = [rule.name for rule in rules]
-    for rule in rules:
+def _check(limits: Gate) -> None:
+    """Raises: ValueError: two rules of one name, or one that risks more than the section does."""
+    names = [rule.name for rule in limits.rules]
+    for rule in limits.rules:
         if names.count(rule.name) > 1:
             raise ValueError(f"two rules are named {rule.name!r}; a gate has one")
-        if rule.margin is not None and rule.margin > max_margin:
+        if rule.margin is not None and rule.margin > limits.max_margin:
             raise ValueError(
-                f"{rule.name!r} gives a margin of {rule.margin:g}, the shop's limit gate.max_margin is {max_margin:g}"
+                f"{rule.name!r} gives a margin of {rule.margin:g}, the shop's limit gate.max_margin is "
+                f"{limits.max_margin:g}"
+            )
+        if rule.gate.needed:
+            _refuse_weaker(rule, limits)
+
+
+def _refuse_weaker(rule: Rule, limits: Gate) -> None:
+    least = "min_slice_queries" if rule.gate.comparison == "not_harmed" else "min_queries"
+    for name, setting in (("confidence", "confidence"), ("min_queries", least)):
+        given, needed = getattr(rule, name), getattr(limits, setting)
+        if given is not None and given < needed:
+            raise ValueError(
+                f"{rule.name!r} gives {name} {given:g}, but every promotion needs this gate, and gate.{setting} is "
+                f"{needed:g}; give no less"
             )
 
 
@@ -144,7 +158,7 @@ class Gate(Section):
 
     @model_validator(mode="after")
     def _rules_fit(self) -> Gate:
-        _check(self.rules, self.max_margin)
+        _check(self)
         return self
 
     @property

@@ -137,7 +137,7 @@ def _attach(settings: Settings, run: Run, decision: Decision, folder: Path) -> N
 
 
 def _report(decision: Decision, folder: Path) -> Report:
-    by_metric = {f.metric: f for f in decision.findings if not f.slice}
+    by_metric = {f.metric: f for f in reversed(decision.findings) if not f.slice}  # built-in gates come first
     recall = by_metric.get("recall") or by_metric.get("recall_popularity")
     metrics = {}
     if recall and recall.challenger is not None:
