@@ -19,6 +19,8 @@ import yaml  # noqa: E402
 
 from benchmarks import claims  # noqa: E402
 from pipeline.cli import app  # noqa: E402
+from pipeline.core.gates import COMPARISONS, GATES, SLICES  # noqa: E402
+from pipeline.core.gates import METRICS as GATE_METRICS  # noqa: E402
 from pipeline.core.sections import ENVIRONMENT_PREFIX  # noqa: E402
 from pipeline.core.settings import sections  # noqa: E402
 from pipeline.gate.record import schema  # noqa: E402
@@ -40,6 +42,7 @@ def pages() -> dict[str, str]:
         "steps.md": steps_page(),
         "rules.md": rules_page(),
         "data-rules.md": data_rules_page(),
+        "gates.md": gates_page(),
         "metrics.md": metrics_page(),
         "benchmarks.md": benchmarks_page(),
         "decision.schema.json": decision_schema(),
@@ -211,6 +214,28 @@ def data_rules_page() -> str:
         column = columns.get(metric.columns, f"`{metric.columns}`")
         lines.append(f"| `{name}` | {', '.join(metric.tables)} | {column} | {metric.says} |")
     return "\n".join([*lines, ""])
+
+
+def gates_page() -> str:
+    """One row a built-in gate, one a metric."""
+    lines = ["# Gates", "", MADE, "", GATES_HEAD, "", "| gate | metric | comparison | limit | a rule may |"]
+    lines += ["|---|---|---|---|---|"]
+    for gate in GATES:
+        limit = f"`gate.{gate.setting}`" if gate.setting else ""
+        may = "not touch it" if not gate.overridable else "not weaken it" if gate.needed else "change it"
+        lines.append(f"| {gate.name} | `{gate.metric}` | `{gate.comparison}` | {limit} | {may} |")
+    lines += ["", "## Metrics", "", "| metric | what it is | comparisons that fit it |", "|---|---|---|"]
+    for name, metric in GATE_METRICS.items():
+        unit = f", {metric.unit}" if metric.unit else ""
+        alone = "; needs a champion" if metric.of_both else ""
+        fit = ", ".join(f"`{each}`" for each in COMPARISONS[metric.kind])
+        lines.append(f"| `{name}` | {metric.says}{unit}{alone} | {fit} |")
+    return "\n".join([*lines, "", "## Slices", "", *(f"- {name}" for name in SLICES), ""])
+
+
+GATES_HEAD = """\
+What a challenger meets, in the order of the record; [how to add gates of your own](../guide/reviewer.md). A gate whose
+comparison is `report` tells and does not judge."""
 
 
 def _data_rule(entry: dict) -> str:

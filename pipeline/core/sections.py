@@ -315,30 +315,6 @@ class Register(Section):
     model_name: str = Field("two_tower", description="Name of the registered model.")
 
 
-class Gate(Section):
-    """What a challenger must prove."""
-
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of every interval, two-sided.")
-    power: float = Field(
-        0.9, gt=0.5, lt=1, description="Chance with which an equal challenger shall pass the derived margin."
-    )
-    bootstrap_samples: int = Field(2000, ge=100, description="Resamples of users behind each interval.")
-    max_margin: float = Field(
-        0.1, gt=0, lt=1, description="The shop's limit: relative recall it may risk for a newer model."
-    )
-    anchor_days: int = Field(28, ge=1, description="The best promoted of so many days is the anchor.")
-    min_queries: int = Field(100, ge=1, description="Fewer test queries than this are inconclusive.")
-    min_slice_queries: int = Field(50, ge=1, description="Slices with fewer are reported, not judged.")
-    max_p99_ms: float = Field(100.0, gt=0, description="The shop's promise, held by the interval's upper end.")
-    max_latency_ratio: float = Field(1.5, ge=1, description="Most p50 and p95, relative to the champion's.")
-    latency_requests: int = Field(1200, ge=50, description="Requests to each server in a round, by turns.")
-    max_memory_mb: float = Field(1024.0, gt=0, description="Resident memory of a server with the bundle loaded.")
-    start_timeout_seconds: float = Field(
-        60.0, gt=0, description="A server not ready by then fails the infra gate.", json_schema_extra=FREE
-    )
-    seed: int = Field(23, description="Seed of the bootstrap.")
-
-
 class Promote(Section):
     """Who says yes, and whom to tell."""
 

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.gating import Gate, Rule
 from pipeline.core.histories import History
 from pipeline.core.masking import masked, shown
 from pipeline.core.names import nearest
@@ -28,7 +29,6 @@ from pipeline.core.sections import (
     FREE,
     S3,
     Engine,
-    Gate,
     Ingest,
     Optimize,
     Prepare,
@@ -166,6 +166,7 @@ def _sentence(error: ValidationError) -> str:
     name = ".".join(path)
     if first["type"] == "extra_forbidden":
         known: Iterable[str] = sections() if len(path) == 1 else sections()[path[0]].model_fields
+        known = Rule.model_fields if path[1:2] == ["rules"] else known
         return f"There is no setting {name}{nearest(path[-1], known)}"
     given = "not shown, being secret" if path[0] == "secrets" else shown(repr(first.get("input")))
     message = first["msg"].removeprefix("Value error, ")

@@ -89,14 +89,18 @@ class TestSet:
     def queries_per_day(self) -> float:
         return len(self) / self.days if self.days else 0.0
 
-    def found(self, ranker: Any, k: int) -> np.ndarray:
-        """Returns float64 [P]: whether each target is found by something with `rank(queries, k, exclude_seen)`."""
+    def answers(self, ranker: Any, k: int) -> list[Sequence[str]]:
+        """Returns item ids, best first, for each query, of something with `rank(queries, k, exclude_seen)`."""
         answers: list[Sequence[str]] = [()] * len(self)
         for exclude in (True, False):
             rows = [row for row, flag in enumerate(self.exclude_seen) if flag == exclude]
             ranked = ranker.rank([self.queries[row] for row in rows], k, exclude)
             for row, answer in zip(rows, ranked, strict=True):
                 answers[row] = answer
+        return answers
+
+    def found(self, answers: Sequence[Sequence[str]], k: int) -> np.ndarray:
+        """Returns float64 [P]: 1 for each target that is among its query's first k, else 0."""
         return found_at_k(answers, self.targets, k)
 
     def facts(self) -> dict[str, Any]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.core.sections import Gate as Limits
-from pipeline.gate.rules import GATES, Evidence, Finding, Gate, Verdict
+from pipeline.core.gates import METRICS, QUERIES, Gate
+from pipeline.core.gating import Gate as Limits
+from pipeline.gate.rules import Evidence, Finding, Verdict
 from pipeline.model.statistics import (
     Interval,
     detectable_margin,
     harm_probability,
     holm,
+    normal_interval,
     queries_needed,
 )
 
@@ -27,19 +29,27 @@ def judge(evidence: EvidenceOf, limits: Limits, has_champion: bool) -> list[Find
         has_champion: whether there is one to compare with; gates that compare with it judge nothing without.
     """
     findings = []
-    for gate in GATES:
-        rows = evidence.get(gate.metric)
+    for gate in limits.table:
+        rows = _rows_of(gate, evidence)
         if not gate.without_champion and not has_champion:
-            rows = [_unjudged(row) for row in rows or [] if row.challenger is not None or row.value is not None]
+            rows = [_unjudged(row) for row in rows if row.challenger is not None or row.value is not None]
             findings += [_row(gate, row, "reported", "There is no champion to compare with.") for row in rows]
-        elif rows is None:
-            why = f"{gate.metric} was not measured; a gate without evidence is not passed."
-            findings.append(_row(gate, Evidence(), "fail", why))
+        elif not rows:
+            where = f" for {gate.slice}" if gate.slice else ""
+            why = f"{gate.metric} was not measured{where}; a gate without evidence is not passed."
+            findings.append(_row(gate, Evidence(gate.slice), "fail", why))
         elif gate.comparison == "not_harmed":
-            findings += _judge_slices(gate, rows, limits, allowed_share(evidence, limits))
+            findings += _judge_slices(gate, rows, limits, allowed_share(gate, evidence, limits))
         else:
             findings += [_judge_one(gate, row, limits) for row in rows]
     return findings
+
+
+def _rows_of(gate: Gate, evidence: EvidenceOf) -> list[Evidence]:
+    """Returns the evidence of its slice alone; of every slice where it is about slices and names none."""
+    rows = evidence.get(gate.metric) or []
+    every = METRICS[gate.metric].kind == "slices" and not gate.slice
+    return [row for row in rows if every or row.slice == gate.slice]
 
 
 def _unjudged(row: Evidence) -> Evidence:
@@ -51,7 +61,25 @@ def _judge_one(gate: Gate, row: Evidence, limits: Limits) -> Finding:
         return _row(gate, row, "fail", row.detail)
     if row.reported or gate.comparison == "report":
         return _row(gate, row, "reported", row.detail or _versus(row))
+    if METRICS[gate.metric].kind in QUERIES:
+        row = _at_confidence(row, gate.confidence)
+        problem = _too_few(row, _least(gate, limits))
+        if problem:
+            return _row(gate, row, "inconclusive", problem)
     return COMPARISONS[gate.comparison](gate, row, limits)
+
+
+def _at_confidence(row: Evidence, confidence: float | None) -> Evidence:
+    """Returns the evidence with intervals of a gate's own confidence, where it has one."""
+    if confidence is None:
+        return row
+    spans = {name: getattr(row, name) for name in ("value", "difference")}
+    return replace(row, **{name: normal_interval(span, confidence) for name, span in spans.items() if span})
+
+
+def _least(gate: Gate, limits: Limits) -> int:
+    """Returns the fewest queries it judges by."""
+    return gate.min_queries or (limits.min_slice_queries if gate.slice else limits.min_queries)
 
 
 def _judge_holds(gate: Gate, row: Evidence, _: Limits) -> Finding:
@@ -61,24 +89,46 @@ def _judge_holds(gate: Gate, row: Evidence, _: Limits) -> Finding:
 
 
 def _judge_at_most(gate: Gate, row: Evidence, limits: Limits) -> Finding:
+    return _judge_bound(
+        gate, row, limits, lambda value, limit: value.high <= limit, lambda value, limit: value.low > limit
+    )
+
+
+def _judge_at_least(gate: Gate, row: Evidence, limits: Limits) -> Finding:
+    return _judge_bound(
+        gate, row, limits, lambda value, limit: value.low >= limit, lambda value, limit: value.high < limit
+    )
+
+
+Holds = Callable[[Interval, float], bool]
+
+
+def _judge_bound(gate: Gate, row: Evidence, limits: Limits, kept: Holds, broken: Holds) -> Finding:
     value, limit = row.value, _limit(gate, limits)
-    if value is None or not math.isfinite(value.mean):
+    if value is None and row.detail:
+        return _row(gate, row, "inconclusive", row.detail, limit)
+    if value is None or not all(map(math.isfinite, (value.mean, value.low, value.high))):
         return _row(gate, row, "fail", f"{gate.metric} is not a number; the measurement is broken.", limit)
     unit = f" {gate.unit}" if gate.unit else ""
     found = f"{_short(value.mean)}{unit}"
     spread = f" (interval {_short(value.low)} to {_short(value.high)})" if value.high > value.low else ""
-    if value.high <= limit:
-        return _row(gate, row, "pass", f"{found}{spread} is within {_short(limit)}{unit}.", limit)
-    if value.low > limit:
-        return _row(gate, row, "fail", f"{found}{spread} is above {_short(limit)}{unit}.", limit)
-    why = f"{found}{spread} straddles {_short(limit)}{unit}: too noisy to tell; measure again on a quieter machine."
-    return _row(gate, row, "inconclusive", why, limit)
+    bound = f"{gate.comparison.replace('_', ' ')} {_short(limit)}{unit}"
+    if kept(value, limit):
+        return _row(gate, row, "pass", f"{found}{spread} is {bound}.", limit)
+    if broken(value, limit):
+        return _row(gate, row, "fail", f"{found}{spread} is not {bound}.", limit)
+    return _row(gate, row, "inconclusive", f"{found}{spread} is not surely {bound}: {_helps(gate)}.", limit)
 
 
-def _judge_superior(gate: Gate, row: Evidence, limits: Limits) -> Finding:
-    problem = _too_few(row, limits)
-    if problem or row.difference is None:
-        return _row(gate, row, "inconclusive", problem or row.detail, 0.0)
+def _helps(gate: Gate) -> str:
+    if METRICS[gate.metric].kind in QUERIES:
+        return "more test queries are needed to tell"
+    return "too noisy to tell; measure again on a quieter machine"
+
+
+def _judge_superior(gate: Gate, row: Evidence, _: Limits) -> Finding:
+    if row.difference is None:
+        return _row(gate, row, "inconclusive", row.detail, 0.0)
     if row.difference.low > 0:
         return _row(gate, row, "pass", f"Better than {row.against}: {_versus(row)}", 0.0)
     if row.difference.high <= 0:
@@ -87,13 +137,13 @@ def _judge_superior(gate: Gate, row: Evidence, limits: Limits) -> Finding:
 
 
 def _judge_non_inferior(gate: Gate, row: Evidence, limits: Limits) -> Finding:
-    problem = _too_few(row, limits)
-    if problem or row.difference is None or row.champion is None:
-        return _row(gate, row, "inconclusive", problem or row.detail)
+    if row.difference is None or row.champion is None:
+        return _row(gate, row, "inconclusive", row.detail)
+    limits = limits.model_copy(update={"confidence": gate.confidence or limits.confidence})
     difference, most = row.difference, _limit(gate, limits) * row.champion
     # The anchor's margin is the sum of what all nights since may have lost: the shop's limit itself.
     derived = detectable_margin(difference.se, limits.confidence, limits.power)
-    margin = most if gate.name == "anchor" else min(derived, most)
+    margin = most if gate.metric == "recall_anchor" else min(derived, most)
     within = f"{row.against} by more than {_share(margin, row)}"
     if difference.high < -margin:
         return _row(gate, row, "fail", f"Worse than {within}: {_versus(row)}", -margin)
@@ -115,9 +165,12 @@ def _too_coarse(row: Evidence, derived: float, most: float, limits: Limits) -> s
 
 
 def _queries_to_decide(difference: Interval, margin: float, limits: Limits) -> int | None:
-    """Returns how many queries would decide if the difference seen is the true one; None when it lies on the margin."""
+    """Returns how many queries would decide if the difference seen is the true one; None when it is near the margin.
+
+    Within one standard error of it that is ten times as many queries and more: a number nobody can act on.
+    """
     distance = abs(difference.mean + margin)
-    if distance < difference.se / 10:
+    if distance < difference.se:
         return None
     return queries_needed(difference.n, difference.se, distance, limits.confidence, limits.power)
 
@@ -130,40 +183,53 @@ def _more_queries(row: Evidence, needed: int | None) -> str:
     return f"About {more:,} more queries are needed{days}."
 
 
-def allowed_share(evidence: EvidenceOf, limits: Limits) -> float:
+def allowed_share(gate: Gate, evidence: EvidenceOf, limits: Limits) -> float:
     """Returns the relative loss the accuracy gate allows, which a slice must provably exceed to veto."""
-    rows = evidence.get("recall") or []
+    rows, most = evidence.get("recall") or [], _limit(gate, limits)
     if not rows or rows[0].difference is None or not rows[0].champion:
-        return limits.max_margin
+        return most
     derived = detectable_margin(rows[0].difference.se, limits.confidence, limits.power)
-    return min(limits.max_margin, derived / rows[0].champion)
+    return min(most, derived / rows[0].champion)
 
 
 def _judge_slices(gate: Gate, rows: Sequence[Evidence], limits: Limits, allowed: float) -> list[Finding]:
-    judged = [row for row in rows if row.n >= limits.min_slice_queries and row.difference and not row.failed]
+    least = gate.min_queries or limits.min_slice_queries
+    judged = [row for row in rows if not _too_few(row, least) and row.difference and not row.failed]
     chances = holm([harm_probability(r.difference, allowed * (r.champion or 0.0)) for r in judged if r.difference])
     by_slice = dict(zip([row.slice for row in judged], chances, strict=True))
-    return [_judge_slice(gate, row, limits, allowed, by_slice.get(row.slice)) for row in rows]
+    confidence = gate.confidence or limits.confidence
+    return [_judge_slice(gate, row, confidence, least, allowed, by_slice.get(row.slice)) for row in rows]
 
 
-def _judge_slice(gate: Gate, row: Evidence, limits: Limits, allowed: float, chance: float | None) -> Finding:
+def _judge_slice(
+    gate: Gate, row: Evidence, confidence: float, least: int, allowed: float, chance: float | None
+) -> Finding:
     if row.failed:
         return _row(gate, row, "fail", row.detail)
     if row.n == 0:
         return _row(gate, row, "reported", "The test holds no query of this slice; nothing is known of it.")
     if chance is None:
-        return _row(gate, row, "reported", f"Only {row.n} queries, {limits.min_slice_queries} are needed to judge it.")
+        return _row(gate, row, "reported", _too_few(row, least) or row.detail)
     threshold = -allowed * (row.champion or 0.0)
     figures = f"{_versus(row)} p = {chance:.3g} after Holm."
-    if chance < 1 - limits.confidence:
+    if chance < 1 - confidence:
         return _row(gate, row, "fail", f"Proven harm beyond the {allowed:.1%} allowed: {figures}", threshold)
     return _row(gate, row, "pass", f"No harm beyond the {allowed:.1%} allowed is proven: {figures}", threshold)
 
 
-def _too_few(row: Evidence, limits: Limits) -> str:
-    if row.n >= limits.min_queries:
-        return ""
-    return f"Only {row.n} test queries; at least {limits.min_queries} are needed, {limits.min_queries - row.n} more."
+LEAST_USERS = 20
+"""A bootstrap over fewer tells too narrow an interval; of one user it has no width at all.
+
+Source: Cameron, Gelbach & Miller 2008, on few clusters.
+"""
+
+
+def _too_few(row: Evidence, least: int) -> str:
+    if row.n < least:
+        return f"Only {row.n} test queries; at least {least} are needed, {least - row.n} more."
+    if row.users is not None and row.users < LEAST_USERS:
+        return f"{row.n} test queries, but only of {row.users} users; an interval over users needs {LEAST_USERS}."
+    return ""
 
 
 def _versus(row: Evidence) -> str:
@@ -189,7 +255,9 @@ def _short(value: float) -> str:
 
 
 def _limit(gate: Gate, limits: Limits) -> float:
-    return gate.limit(limits) if gate.limit else 0.0
+    if gate.limit is not None:
+        return gate.limit
+    return float(getattr(limits, gate.setting)) if gate.setting else 0.0
 
 
 def _row(gate: Gate, row: Evidence, verdict: Verdict, reason: str, threshold: float | None = None) -> Finding:
@@ -218,14 +286,15 @@ def _number(value: float | None) -> float | None:
 COMPARISONS = {
     "holds": _judge_holds,
     "at_most": _judge_at_most,
+    "at_least": _judge_at_least,
     "superior": _judge_superior,
     "non_inferior": _judge_non_inferior,
 }
 
 
-def outcome(findings: Sequence[Finding]) -> Verdict:
+def outcome(findings: Sequence[Finding], limits: Limits) -> Verdict:
     """Returns `fail` if any gate failed, else `inconclusive` if any that must be answered is, else `pass`."""
-    asks = {gate.name for gate in GATES if gate.on_inconclusive == "ask"}
+    asks = {gate.name for gate in limits.table if gate.on_inconclusive == "ask"}
     verdicts = {f.verdict for f in findings if f.verdict == "fail" or f.gate in asks}
     if "fail" in verdicts:
         return "fail"

@@ -76,7 +76,7 @@ def _next(decision: Decision) -> str:
 
 def _tiles(decision: Decision) -> list[tuple[str, str, str]]:
     """Returns label, figure and remark of what a reader looks for first."""
-    found = {f.metric: f for f in decision.findings if not f.slice}
+    found = {f.metric: f for f in reversed(decision.findings) if not f.slice}  # built-in gates come first
     tiles = [
         _recall_tile(found.get("recall") or found.get("recall_popularity"), decision.k),
         _margin_tile(found.get("recall")),

@@ -10,7 +10,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.core.step import Report
-from pipeline.gate import accuracy, judge, page, record, serving, words
+from pipeline.gate import accuracy, behaviour, judge, page, record, serving, words
 from pipeline.gate.contenders import Contender, find_anchors, find_challenger, find_champion, is_backfill
 from pipeline.gate.held_out import TestSet
 from pipeline.gate.record import Decision
@@ -48,7 +48,9 @@ def _judged(
         anchors = find_anchors(settings, run, champion) if champion else []
         with tempfile.TemporaryDirectory(prefix="gate-") as scratch:
             serving.measure(measured, test, challenger, champion, settings, Path(scratch))
-        accuracy.measure(measured, test, challenger, champion, anchors, run.artifact("prepare"), settings)
+        prepared, optimized = run.artifact("prepare"), run.artifact("optimize").path
+        answers = accuracy.measure(measured, test, challenger, champion, anchors, prepared, settings)
+        behaviour.measure(measured, test, answers, challenger, champion, optimized, settings)
     return judge.judge(measured.rows, settings.gate, has_champion=bool(champion and champion.retriever))
 
 
@@ -91,7 +93,7 @@ def _decide(
     run: Run,
     same: bool,
 ) -> Decision:
-    verdict = judge.outcome(findings)
+    verdict = "pass" if same else judge.outcome(findings, settings.gate)
     backfill = is_backfill(run, challenger, champion) or _has_seen(champion, test)
     if same:
         told = words.already_champion(challenger.digest)
@@ -135,7 +137,7 @@ def _attach(settings: Settings, run: Run, decision: Decision, folder: Path) -> N
 
 
 def _report(decision: Decision, folder: Path) -> Report:
-    by_metric = {f.metric: f for f in decision.findings if not f.slice}
+    by_metric = {f.metric: f for f in reversed(decision.findings) if not f.slice}  # built-in gates come first
     recall = by_metric.get("recall") or by_metric.get("recall_popularity")
     metrics = {}
     if recall and recall.challenger is not None:

@@ -1,7 +1,7 @@
 """How good ranked answers are, one value a query; a query without targets has none (NaN), it is not a miss.
 
 Most take lists of item ids, best first, and the items that would have been right. Duplicates among targets count once.
-Two ask what is answered, right or not: how much of the catalogue is ever shown, and how popular it is.
+Some ask what is answered, right or not: how much of the catalogue, how popular, and how like another's answers.
 
 Shapes: Q queries, n items, P pairs of a query and one of its targets.
 """
@@ -79,6 +79,21 @@ def popularity_at_k(ranked: Ranked, percentiles: Mapping[Hashable, float], k: in
     """
     means = [[percentiles[item] for item in answer[:k]] for answer in ranked]
     return np.array([np.mean(found) if found else np.nan for found in means], np.float64)
+
+
+def share_at_k(ranked: Ranked, holds: Callable[[Hashable], bool], k: int) -> np.ndarray:
+    """Returns float64 [Q]: the share of the first k items something holds of; NaN where nothing is answered."""
+    return np.array([np.mean([holds(item) for item in answer[:k]]) if answer else np.nan for answer in ranked], float)
+
+
+def overlap_at_k(ranked: Ranked, others: Ranked, k: int) -> np.ndarray:
+    """Returns float64 [Q]: items both have among their first k, as a share of the longer answer; NaN where none is.
+
+    Source: Webber, Moffat & Zobel 2010, overlap at a depth.
+    """
+    pairs = [(set(answer[:k]), set(other[:k])) for answer, other in zip(ranked, others, strict=True)]
+    longest = [max(len(one), len(two)) for one, two in pairs]
+    return np.array([len(one & two) / n if n else np.nan for (one, two), n in zip(pairs, longest, strict=True)], float)
 
 
 def _each(ranked: Ranked, targets: Targets, k: int, value: Callable[[list[bool], int], float]) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -115,6 +115,12 @@ def _of_column(sums_U: np.ndarray, counts_U: np.ndarray, means_S: np.ndarray, co
     tail = (1 - confidence) / 2
     low, high = np.quantile(means_S, [tail, 1 - tail])
     return Interval(float(sums_U.sum() / n), float(low), float(high), float(means_S.std(ddof=1)), n)
+
+
+def normal_interval(found: Interval, confidence: float) -> Interval:
+    """Returns the same mean with an interval of another confidence, from its standard error."""
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * found.se
+    return replace(found, low=found.mean - half, high=found.mean + half)
 
 
 def resampled_means(sums_U: np.ndarray, counts_U: np.ndarray, samples: int, seed: int) -> np.ndarray:

@@ -77,7 +77,7 @@ def test_every_stage_counts_the_same(prepared: Artifact, metric: str, recalls: l
     assert stopping[np.isfinite(stopping)].tolist() == recalls
     assert validation.judged_recall(Fixed()) == pytest.approx(np.mean(recalls))
     assert judged.recall(Fixed(), 1).tolist() == recalls  # type: ignore[arg-type]
-    assert test.judged.recall(test.found(Fixed(), 1)).tolist() == recalls
+    assert test.judged.recall(test.found(test.answers(Fixed(), 1), 1)).tolist() == recalls
     assert [request["request"]["exclude_seen"] for request in test.requests(1, 9)] == list(test.exclude_seen)
 
 

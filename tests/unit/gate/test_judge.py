@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.core.sections import Gate as Limits
+from pipeline.core.gates import COMPARISONS, GATES, METRICS
+from pipeline.core.gating import Gate as Limits
 from pipeline.core.settings import Settings, load
 from pipeline.gate import accuracy
 from pipeline.gate.held_out import TestSet
 from pipeline.gate.judge import judge, outcome
-from pipeline.gate.rules import GATES, Evidence, Finding, Measured
+from pipeline.gate.rules import Evidence, Finding, Measured
 from pipeline.model.baselines import BASELINES
 from pipeline.model.slices import Catalogued
 from pipeline.model.statistics import Interval
@@ -113,6 +116,21 @@ def test_a_challenger_proven_better_needs_no_margin():
     assert found.verdict == "pass"
 
 
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        # The margin is 3.24 * .01 = .0324. Lost is .015: it lies .0174 above it, (.0324 / .0174)^2 = 3.47 times 1,000.
+        (0.015, "About 2,4"),
+        # Half a standard error above the margin 42 times as many queries would be needed.
+        (0.0274, "More queries alone would hardly decide this."),
+    ],
+)
+def test_how_many_queries_would_decide_is_told_only_where_somebody_could_wait_for_them(lost, told):
+    difference = Interval(-lost, -lost - 0.02, -lost + 0.02, 0.01, 1000)
+    found = verdict_of("accuracy", Evidence("", 1000, 1000, challenger=0.5 - lost, champion=0.5, difference=difference))
+    assert found.verdict == "inconclusive" and told in found.reason
+
+
 def test_a_margin_never_exceeds_the_shops_limit():
     settings = settings_with(min_queries=20, max_margin=0.02)
     found = one(judged(synthetic_test(300), settings, **nightly(np.random.default_rng(5), 300, 0.0)), "accuracy")
@@ -185,7 +203,7 @@ def test_a_slice_vetoes_on_proven_harm():
     findings = judged(synthetic_test(500), settings_with(), **values)
     assert one(findings, "slice", "search").verdict == "fail"
     assert one(findings, "slice", "recommend").verdict == "pass"
-    assert outcome(findings) == "fail"
+    assert outcome(findings, LIMITS) == "fail"
 
 
 def test_slices_of_an_equal_challenger_hardly_ever_veto():
@@ -207,7 +225,7 @@ def test_a_small_slice_is_reported_not_judged():
     values = nightly(np.random.default_rng(15), 40, 0.0)
     values["challenger"][1::2] -= 0.4
     found = one(judged(synthetic_test(40), settings_with(min_queries=20), **values), "slice", "search")
-    assert (found.verdict, found.reason) == ("reported", "Only 40 queries, 50 are needed to judge it.")
+    assert (found.verdict, found.reason) == ("reported", "Only 40 test queries; at least 50 are needed, 10 more.")
 
 
 @pytest.mark.parametrize(("others", "verdict"), [(1, "fail"), (2, "pass")])
@@ -221,6 +239,158 @@ def test_the_more_slices_are_looked_at_the_stronger_the_proof_must_be(others, ve
     assert (found[0].slice, found[0].verdict) == ("harmed", verdict)
 
 
+# The shop's own rules.
+
+
+def ruled(*rules: dict[str, Any], **gate: float) -> Settings:
+    return load(
+        [f"gate.{name}={value}" for name, value in {"bootstrap_samples": 300, **gate}.items()]
+        + [f"gate.rules={json.dumps(rules)}"]
+    )
+
+
+FLOOR = {"name": "floor", "metric": "recall_level", "comparison": "at_least"}
+
+
+@pytest.mark.parametrize(("threshold", "verdict"), [(0.4, "pass"), (0.5, "inconclusive"), (0.6, "fail")])
+@pytest.mark.parametrize("first", [True, False])
+def test_an_absolute_floor_is_held_by_the_lower_end_of_the_interval(threshold, verdict, first):
+    # Every second of 300 users finds all: .5 with a deviation of .5 a user, +- 1.96 * .5 / sqrt(300) = .443 to .557.
+    values = np.repeat([0.0, 1.0] * 150, 2)
+    sides = {"challenger": values} if first else {"challenger": values, "champion": values}
+    found = one(judged(synthetic_test(300), ruled(FLOOR | {"threshold": threshold}), **sides), "floor")
+    assert (found.verdict, found.threshold) == (verdict, threshold)
+    assert f"at least {threshold:g}" in found.reason
+    assert found.low == pytest.approx(0.443, abs=0.01)
+
+
+def test_a_floor_of_a_slice_looks_at_that_slice_alone():
+    values = {"challenger": np.tile([0.8, 0.2], 200)}  # every second query is a search
+    rule = FLOOR | {"threshold": 0.5}
+    findings = judged(synthetic_test(200), ruled(rule | {"slice": "search"}), **values)
+    assert one(findings, "floor", "search").verdict == "fail"
+    findings = judged(synthetic_test(200), ruled(rule | {"slice": "recommend"}), **values)
+    assert one(findings, "floor", "recommend").verdict == "pass"
+
+
+def test_a_floor_of_an_empty_slice_is_inconclusive():
+    settings = ruled(FLOOR | {"threshold": 0.1, "slice": "search"})
+    findings = judged(synthetic_test(200, searches=False), settings, challenger=np.full(400, 0.5))
+    assert (one(findings, "floor", "search").verdict, outcome(findings, settings.gate)) == ("inconclusive",) * 2
+
+
+def test_what_a_rule_only_notes_does_not_ask_a_person():
+    rule = FLOOR | {"threshold": 0.1, "slice": "search", "on_inconclusive": "note"}
+    settings = ruled(rule)
+    findings = judged(synthetic_test(200, searches=False), settings, challenger=np.full(400, 0.5))
+    assert (one(findings, "floor", "search").verdict, outcome(findings, settings.gate)) == ("inconclusive", "pass")
+
+
+def test_a_slice_may_have_to_be_proven_not_worse():
+    # The built-in gate asks for proof of harm, and .01 of recall, one standard error of 200 searches, is none.
+    values = nightly(np.random.default_rng(21), 200, 0.0)
+    values["challenger"][1::2] -= 0.01
+    rule = {"name": "searches", "metric": "recall_slice", "slice": "search", "comparison": "non_inferior"}
+    findings = judged(synthetic_test(200), ruled(rule | {"margin": 0.001}), **values)
+    assert one(findings, "slice", "search").verdict == "pass"
+    assert one(findings, "searches", "search").verdict == "inconclusive"
+    assert [f.slice for f in findings if f.gate == "searches"] == ["search"]
+
+
+def test_a_baseline_may_have_to_be_beaten_and_popularity_not():
+    values = {"challenger": np.full(400, 0.05), "popularity": np.full(400, 0.9)}
+    rules = {"name": "item-KNN", "comparison": "superior"}, {"name": "beats popularity", "comparison": "report"}
+    findings = judged(synthetic_test(200), ruled(*rules), **values)
+    assert (one(findings, "item-KNN").verdict, one(findings, "beats popularity").verdict) == ("fail", "reported")
+
+
+def test_a_rules_own_confidence_widens_its_interval_alone():
+    values = nightly(np.random.default_rng(22), 300, 0.0)
+    plain, sure = (
+        judged(synthetic_test(300), ruled(*rules), **values)
+        for rules in ((), ({"name": "accuracy", "confidence": 0.999},))
+    )
+    # z of .999 two-sided is 3.29 and of .95 1.96: 1.68 times as wide; the margin (3.29 + 1.28) / (1.96 + 1.28) = 1.41.
+    wide, narrow = one(sure, "accuracy"), one(plain, "accuracy")
+    assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(1.68, rel=0.1)
+    assert wide.threshold / narrow.threshold == pytest.approx(1.41, rel=0.01)
+    assert one(sure, "slice", "search") == one(plain, "slice", "search")
+
+
+def test_a_rules_own_least_number_of_queries_counts():
+    values = nightly(np.random.default_rng(23), 200, 0.0)
+    found = one(judged(synthetic_test(200), ruled({"name": "accuracy", "min_queries": 500}), **values), "accuracy")
+    assert (found.verdict, found.reason) == (
+        "inconclusive",
+        "Only 400 test queries; at least 500 are needed, 100 more.",
+    )
+
+
+def coverage_of(evidence: Evidence) -> Finding:
+    settings = ruled({"name": "catalogue coverage", "comparison": "at_least", "threshold": 0.3})
+    return next(f for f in judge({"coverage": [evidence]}, settings.gate, True) if f.gate == "catalogue coverage")
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        (at(0.4), "pass"),
+        (at(0.3), "pass"),
+        (at(0.4, 0.2, 0.5), "inconclusive"),
+        (at(0.2, 0.1, 0.29), "fail"),
+        (at(math.nan), "fail"),
+        (at(math.inf), "fail"),
+    ],
+)
+def test_a_floor_is_held_by_the_lower_end_broken_by_the_upper(interval, verdict):
+    assert coverage_of(Evidence(value=interval)).verdict == verdict
+
+
+def test_what_nobody_can_know_is_unclear_where_a_rule_judges_it():
+    found = coverage_of(Evidence(detail="No query of the test was answered with an item."))
+    assert (found.verdict, found.reason) == ("inconclusive", "No query of the test was answered with an item.")
+
+
+def test_a_rule_about_what_was_not_measured_fails():
+    settings = ruled({"name": "floor", "metric": "recall_level", "comparison": "at_least", "threshold": 0.1})
+    found = next(f for f in judge({}, settings.gate, False) if f.gate == "floor")
+    assert (found.verdict, found.reason) == (
+        "fail",
+        "recall_level was not measured; a gate without evidence is not passed.",
+    )
+
+
+# Degenerate tests.
+
+
+@pytest.mark.parametrize("side", ["challenger", "champion"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_recall_that_is_not_a_number_passes(side, value):
+    values = nightly(np.random.default_rng(24), 100, 0.1)
+    values[side][3] = value
+    findings = judged(synthetic_test(100), settings_with(), **values)
+    assert one(findings, "accuracy").verdict == {"challenger": "fail", "champion": "inconclusive"}[side]
+    assert outcome(findings, LIMITS) == one(findings, "accuracy").verdict
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "pass"), (0.1, "pass"), (-0.1, "fail"), (-0.001, "fail")])
+def test_a_difference_without_variance_has_no_margin_and_is_taken_at_its_word(shift, verdict):
+    values = np.random.default_rng(25).random(400)
+    found = one(judged(synthetic_test(200), settings_with(), challenger=values + shift, champion=values), "accuracy")
+    assert (found.verdict, found.low) == (verdict, pytest.approx(found.high))
+
+
+@pytest.mark.parametrize(("users", "verdict"), [(1, "inconclusive"), (19, "inconclusive"), (20, "pass")])
+def test_many_queries_of_few_users_prove_nothing(users, verdict):
+    # One user's bootstrap has no width: any difference would look certain.
+    test = synthetic_test(200)
+    test = replace(test, rows=[row | {"user": f"u{place // 2 % users}"} for place, row in enumerate(test.rows)])
+    values = nightly(np.random.default_rng(26), 200, 0.3)
+    findings = judged(test, settings_with(), **values)
+    assert {one(findings, gate).verdict for gate in ("accuracy", "beats popularity")} == {verdict}
+    assert (one(findings, "slice", "search").verdict == "reported") == (verdict == "inconclusive")
+
+
 # Baselines and the first model.
 
 
@@ -230,7 +400,7 @@ def test_a_first_model_is_judged_by_the_floor_alone():
     )
     assert one(findings, "beats popularity").verdict == "pass"
     assert not [f for f in findings if f.gate in ("accuracy", "slice", "anchor")]
-    assert outcome(findings) == "pass"
+    assert outcome(findings, LIMITS) == "pass"
 
 
 @pytest.mark.parametrize(("recall", "verdict"), [(0.0, "fail"), (0.5, "pass")])
@@ -255,6 +425,8 @@ def test_item_knn_is_reported_whatever_it_shows():
         (at(95, 70, 101), "inconclusive"),
         (at(120, 101, 140), "fail"),
         (at(math.nan), "fail"),
+        (at(math.inf), "fail"),
+        (at(80, 70, math.inf), "fail"),
     ],
 )
 def test_a_budget_is_held_by_the_upper_end_broken_by_the_lower_and_noise_is_inconclusive(interval, verdict):
@@ -303,12 +475,14 @@ def finding(gate: str, verdict: str) -> Finding:
     ],
 )
 def test_one_failure_fails_one_doubt_asks_and_nothing_judged_is_never_a_pass(verdicts, expected):
-    assert outcome([finding(*pair) for pair in verdicts]) == expected
+    assert outcome([finding(*pair) for pair in verdicts], LIMITS) == expected
 
 
 def test_every_gate_has_a_limit_where_its_comparison_needs_one():
     for gate in GATES:
-        assert (gate.limit is not None) == (gate.comparison in ("at_most", "non_inferior", "not_harmed")), gate.name
+        assert bool(gate.setting) == (gate.comparison in ("at_most", "non_inferior", "not_harmed")), gate.name
+        assert gate.comparison in COMPARISONS[METRICS[gate.metric].kind]
+        assert not gate.setting or hasattr(LIMITS, gate.setting)
 
 
 def test_the_server_is_asked_where_the_query_was_asked() -> None:

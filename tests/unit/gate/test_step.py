@@ -53,6 +53,10 @@ def test_an_equal_challenger_passes_and_the_record_holds_what_the_contract_says(
     assert decision["data_end"] == f"{NEW}T00:00:00+00:00"
     assert {"recall_at_5", "margin", "p99_ms"} == set(report.metrics)
     assert shop.gate("goldens")["verdict"] == "pass"
+    # The same towers and index over the same items: every answer is the champion's.
+    assert shop.gate("overlap with champion")["challenger"] == 1.0
+    assert shop.gate("catalogue coverage")["challenger"] == shop.gate("catalogue coverage")["champion"] > 0
+    assert shop.gate("signature")["verdict"] == "pass"
     assert shop.gate("latency p95 ratio")["low"] is not None
     text = (shop.run.folder / "decision" / "decision.md").read_text()
     assert text.startswith(f"**{report.sentence}**")
@@ -115,6 +119,7 @@ def test_the_champion_itself_is_nothing_to_promote(shop, contenders):
     shop.challenge(contenders["right"])
     report = run(shop.settings, shop.run)
     assert report.sentence.startswith("Nothing to promote: the challenger is the champion already")
+    assert report.verdict == "pass"
     assert [row["gate"] for row in shop.decision()["gates"]] == ["identity"]
 
 
@@ -223,3 +228,24 @@ def test_the_account_holds_what_the_real_server_adds_to_tower_and_index(shop, co
     assert night["note"] == "No step of this run was timed."
     page = (shop.run.folder / "decision" / "decision.html").read_text()
     assert "What it costs" in page and "set cost.peak_requests_per_second" in page
+
+
+def test_a_rule_judges_what_is_otherwise_reported(shop, contenders):
+    shop.crown(contenders["old_right"])
+    shop.challenge(contenders["wrong"])
+    run(shop.settings, shop.run)
+    assert shop.gate("overlap with champion")["verdict"] == "reported"
+    rules = [
+        {"name": "overlap with champion", "comparison": "at_least", "threshold": 0.99},
+        {"name": "half the promise", "metric": "p99_ms", "comparison": "at_most", "threshold": 5000},
+    ]
+    strict = shop.settings.gate.model_copy(update={"rules": settings_with_rules(rules).gate.rules})
+    run(shop.settings.model_copy(update={"gate": strict}), shop.run)
+    assert shop.gate("overlap with champion")["verdict"] == "fail"
+    assert "is not at least 0.99" in shop.gate("overlap with champion")["reason"]
+    assert shop.gate("half the promise")["verdict"] == "pass"
+    assert "budget 10000 ms" in (shop.run.folder / "decision" / "decision.html").read_text()  # the shop's own promise
+
+
+def settings_with_rules(rules):
+    return settings_module.load([f"gate.rules={json.dumps(rules)}"])

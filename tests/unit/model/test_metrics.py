@@ -12,9 +12,11 @@ from pipeline.model.metrics import (
     hit_rate_at_k,
     mrr_at_k,
     ndcg_at_k,
+    overlap_at_k,
     popularity_at_k,
     popularity_percentiles,
     recall_at_k,
+    share_at_k,
 )
 
 RANKED = [["a", "b", "c"], ["x", "y", "z"], ["p", "q", "r"]]
@@ -81,3 +83,16 @@ def test_the_popularity_of_an_answer_is_the_mean_of_its_first_items() -> None:
     found = popularity_at_k([["a", "b", "c"], ["c"], []], percentiles, 2)
     assert found[:2].tolist() == [0.75, 0.0]
     assert np.isnan(found[2])
+
+
+def test_the_share_of_an_answer_something_holds_of() -> None:
+    # Of a and b one is a vowel, of x and y none, and of no answer nothing is known.
+    found = share_at_k([["a", "b", "e"], ["x", "y"], []], lambda item: item in "aeiou", 2)
+    assert found[:2].tolist() == [0.5, 0.0] and np.isnan(found[2])
+
+
+def test_overlap_is_held_against_the_longer_answer_whatever_the_order() -> None:
+    # b and a, both; one of two; one of the longer answer's two; neither answers.
+    ours, theirs = [["a", "b", "c"], ["a", "b"], ["a"], []], [["b", "a", "d"], ["a", "x"], ["a", "b"], []]
+    found = overlap_at_k(ours, theirs, 2)
+    assert found[:3].tolist() == [1.0, 0.5, 0.5] and np.isnan(found[3])
