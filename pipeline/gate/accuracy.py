@@ -110,6 +110,7 @@ def _paired(
         slice_,
         n,
         len(set(users)),
+        len({user for user, differs in zip(users, ours != theirs, strict=True) if differs}),
         challenger=float(ours.mean()),
         champion=float(theirs.mean()),
         difference=found,

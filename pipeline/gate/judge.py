@@ -147,12 +147,37 @@ def _judge_non_inferior(gate: Gate, row: Evidence, limits: Limits) -> Finding:
     within = f"{row.against} by more than {_share(margin, row)}"
     if difference.high < -margin:
         return _row(gate, row, "fail", f"Worse than {within}: {_versus(row)}", -margin)
+    blind = _blind_margin(row, limits)
+    if blind > most and difference.low <= 0:
+        return _row(gate, row, "inconclusive", _too_rare(row, blind, most), -margin)
     if derived > most and difference.low < 0:
         return _row(gate, row, "inconclusive", _too_coarse(row, derived, most, limits), -margin)
     if difference.low >= -margin:
         return _row(gate, row, "pass", f"Not worse than {within}: {_versus(row)}", -margin)
     needed = _more_queries(row, _queries_to_decide(difference, margin, limits))
     return _row(gate, row, "inconclusive", f"May be worse than {within}: {_versus(row)} {needed}", -margin)
+
+
+LEAST_DIFFERING = 5
+"""Of differences that are zero for all but so few users a bootstrap tells too narrow an interval, or none."""
+
+
+def _blind_margin(row: Evidence, limits: Limits) -> float:
+    """Returns a loss that may well have gone unseen: the margin if one user more had lost all; 0 where many differ.
+
+    Source: Hanley & Lippman-Hand 1983, on zero numerators.
+    """
+    if row.difference is None or not row.users or row.differing is None or row.differing >= LEAST_DIFFERING:
+        return 0.0
+    return detectable_margin(math.hypot(row.difference.se, 1 / row.users), limits.confidence, limits.power)
+
+
+def _too_rare(row: Evidence, blind: float, most: float) -> str:
+    needed = math.ceil(row.n * blind / most) if most else None
+    return (
+        f"Only {row.differing} of {row.users:,} users got another recall, so a loss of up to {_share(blind, row)} may "
+        f"be unseen and the shop risks at most {_share(most, row)}: {_versus(row)} {_more_queries(row, needed)}"
+    )
 
 
 def _too_coarse(row: Evidence, derived: float, most: float, limits: Limits) -> str:

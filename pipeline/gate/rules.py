@@ -18,6 +18,7 @@ class Evidence:
 
     Attributes:
         users: how many the queries are of; None where the figure does not rest on queries.
+        differing: how many of them got another recall than from the other side; None where nobody compared.
         holds: for `holds`; None when it could not be found out.
         value: for `at_most` and `at_least`: the figure and its interval; None and a `detail` where nobody can know it.
         challenger, champion: mean recall of both sides, whichever the other side is.
@@ -31,6 +32,7 @@ class Evidence:
     slice: str = ""
     n: int = 0
     users: int | None = None
+    differing: int | None = None
     holds: bool | None = None
     value: Interval | None = None
     challenger: float | None = None

@@ -380,6 +380,21 @@ def test_a_difference_without_variance_has_no_margin_and_is_taken_at_its_word(sh
     assert (found.verdict, found.low) == (verdict, pytest.approx(found.high))
 
 
+@pytest.mark.parametrize(("hits", "verdict"), [(10, "inconclusive"), (100, "pass")])
+@pytest.mark.parametrize("gained", [0, 1])
+def test_a_test_with_too_few_hits_to_see_a_loss_does_not_pass_because_none_was_seen(hits, verdict, gained):
+    # A fifth of 10 hits is 2, and one time in nine a true loss of a fifth costs none of them. One user of 100 moves the
+    # margin by 3.24 / 100 = .032: 65 % of a recall of 10 / 200, beyond the shop's 10 %, but 6.5 % of one of 100 / 200.
+    champion = np.zeros(200)
+    champion[:hits] = 1
+    challenger = champion.copy()
+    challenger[hits : hits + gained] = 1
+    found = one(judged(synthetic_test(100), settings_with(), challenger=challenger, champion=champion), "accuracy")
+    assert found.verdict == verdict
+    told = f"Only {gained} of 100 users got another recall" in found.reason and "About " in found.reason
+    assert told == (verdict == "inconclusive")
+
+
 @pytest.mark.parametrize(("users", "verdict"), [(1, "inconclusive"), (19, "inconclusive"), (20, "pass")])
 def test_many_queries_of_few_users_prove_nothing(users, verdict):
     # One user's bootstrap has no width: any difference would look certain.
