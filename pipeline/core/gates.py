@@ -81,6 +81,8 @@ METRICS: Mapping[str, Metric] = {
     "p99_ms": Metric("figure", "99 % of answers come within", "ms"),
     "p50_ratio": Metric("figure", "median latency relative to the champion's", of_both=True),
     "p95_ratio": Metric("figure", "95th percentile of latency relative to the champion's", of_both=True),
+    "p99_ratio": Metric("figure", "99th percentile of latency relative to the champion's", of_both=True),
+    "requests_per_second": Metric("figure", "answers to eight clients that ask at once", "1/s"),
 }
 
 
@@ -150,5 +152,7 @@ GATES: tuple[Gate, ...] = (
     Gate("latency p99", "p99_ms", "at_most", "max_p99_ms", needed=True),
     Gate("latency p50 ratio", "p50_ratio", "at_most", "max_latency_ratio", needed=True),
     Gate("latency p95 ratio", "p95_ratio", "at_most", "max_latency_ratio", needed=True),
+    Gate("latency p99 ratio", "p99_ratio", "report"),
+    Gate("throughput", "requests_per_second", "report"),
 )
 BUILT_IN: Mapping[str, Gate] = {gate.name: gate for gate in GATES}

@@ -144,15 +144,20 @@ class Gate(Section):
     min_queries: int = Field(100, ge=1, description="Fewer test queries than this are inconclusive.")
     min_slice_queries: int = Field(50, ge=1, description="Slices with fewer are reported, not judged.")
     max_p99_ms: float = Field(100.0, gt=0, description="The shop's promise, held by the interval's upper end.")
-    max_latency_ratio: float = Field(1.5, ge=1, description="Most p50 and p95, relative to the champion's.")
-    latency_requests: int = Field(1200, ge=50, description="Requests to each server in a round, by turns.")
+    max_latency_ratio: float = Field(1.15, ge=1, description="Most p50 and p95, relative to the champion's.")
+    latency_rate: float = Field(200.0, gt=0, description="Requests/s to each server, open loop, in blocks by turns.")
+    latency_requests: int = Field(1200, ge=50, description="Requests to each server in a look.")
+    latency_rounds: int = Field(6, ge=2, description="Fresh starts of both servers in a look.")
+    latency_looks: int = Field(
+        3, ge=1, description="Most looks; the error rate of `confidence` is spent over them, so none is free."
+    )
     max_memory_mb: float = Field(1024.0, gt=0, description="Resident memory of a server with the bundle loaded.")
     start_timeout_seconds: float = Field(
         60.0, gt=0, description="A server not ready by then fails the infra gate.", json_schema_extra=FREE
     )
     seed: int = Field(23, description="Seed of the bootstrap.")
-    new_signature: bool = Field(
-        False, description="Declares that a challenger may read more or other of a request than the champion."
+    new_signature: str = Field(
+        "", description="Declares one changed signature of requests, by the name the failed gate tells."
     )
     rules: tuple[Rule, ...] = Field((), description="Gates of the shop's own, and changes to those built in.")
 

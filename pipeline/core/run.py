@@ -45,7 +45,7 @@ class Layout:
         return self.root / "checkpoints" / key
 
     def bundle(self, digest: str) -> Path:
-        return self.root / "bundles" / digest
+        return self.bundles / digest
 
     @property
     def published_folder(self) -> Path:
@@ -58,6 +58,15 @@ class Layout:
     @property
     def pointer(self) -> Path:
         return self.root / "serving" / "champion.json"
+
+    @property
+    def bundles(self) -> Path:
+        return self.root / "bundles"
+
+    @property
+    def champion_lock(self) -> Path:
+        """Held by whatever moves the champion or takes bundles away."""
+        return self.root / "locks" / "champion.lock"
 
     @property
     def tokens(self) -> Path:

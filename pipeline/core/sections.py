@@ -52,6 +52,13 @@ class Store(Section):
         description="Artifacts no run of so many days before the newest landed day names are collected; 0 keeps all.",
         json_schema_extra=FREE,
     )
+    bundle_days: int = Field(
+        0,
+        ge=0,
+        description="Bundles of data that end so many days before the newest landed day are collected, unless they are "
+        "champion, previous or within gate.anchor_days; 0 keeps all.",
+        json_schema_extra=FREE,
+    )
 
 
 class Engine(Section):

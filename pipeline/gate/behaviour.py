@@ -5,6 +5,7 @@ Also what compression and index cost, as the search measured them on validation,
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -138,25 +139,30 @@ def _index_recall(retriever: Retriever) -> Evidence:
     return Evidence(value=_exactly(recall), detail=detail)
 
 
-def signature(challenger: Retriever, champion: Retriever, declared: bool) -> Evidence:
-    """Says whether both bundles read the same of a request and of an item that is put."""
+def signature(challenger: Retriever, champion: Retriever, declared: str) -> Evidence:
+    """Says whether both bundles read the same of a request and of an item that is put.
+
+    Args: declared: the name of the one signature that may differ; it ends itself with the next change.
+    """
     (ours, theirs) = (_signature(side) for side in (challenger, champion))
     changed = [f"{name}, {ours[name]} instead of {theirs[name]}" for name in ours if ours[name] != theirs[name]]
     if not changed:
         return Evidence(holds=True, detail="Requests and items that are put are read as the champion reads them.")
-    what = f"The challenger reads otherwise: {'; '.join(changed)}"
-    if declared:
-        return Evidence(holds=True, detail=f"{what}. gate.new_signature declares it.")
-    return Evidence(holds=False, detail=f"{what}. Tell those who send requests, then set gate.new_signature.")
+    what, name = f"The challenger reads otherwise: {'; '.join(changed)}", _name(ours)
+    if declared == name:
+        return Evidence(holds=True, detail=f"{what}. gate.new_signature={name} declares it.")
+    return Evidence(holds=False, detail=f"{what}. Tell those who send requests, then set gate.new_signature={name}.")
+
+
+def _name(signature: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _signature(retriever: Retriever) -> dict[str, str]:
     config = retriever.config
-    paths = sorted({golden["path"] for golden in retriever.bundle.goldens}) if retriever.bundle else []
     return {
         "the context of a request": "yes" if config.context_buckets else "no",
         "numbers in an item's vector": str(config.vector_dim),
-        "paths of its golden requests": " and ".join(paths) or "none",
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pipeline.core.gates import METRICS, QUERIES, Gate
 from pipeline.core.gating import Gate as Limits
@@ -28,7 +28,7 @@ def judge(evidence: EvidenceOf, limits: Limits, has_champion: bool) -> list[Find
         evidence: by metric; a metric that is not there fails its gate.
         has_champion: whether there is one to compare with; gates that compare with it judge nothing without.
     """
-    findings = []
+    findings, harms = [], _harms(evidence, limits)
     for gate in limits.table:
         rows = _rows_of(gate, evidence)
         if not gate.without_champion and not has_champion:
@@ -39,7 +39,7 @@ def judge(evidence: EvidenceOf, limits: Limits, has_champion: bool) -> list[Find
             why = f"{gate.metric} was not measured{where}; a gate without evidence is not passed."
             findings.append(_row(gate, Evidence(gate.slice), "fail", why))
         elif gate.comparison == "not_harmed":
-            findings += _judge_slices(gate, rows, limits, allowed_share(gate, evidence, limits))
+            findings += [_judge_slice(gate, row, limits, harms.get((gate.name, row.slice))) for row in rows]
         else:
             findings += [_judge_one(gate, row, limits) for row in rows]
     return findings
@@ -117,13 +117,10 @@ def _judge_bound(gate: Gate, row: Evidence, limits: Limits, kept: Holds, broken:
         return _row(gate, row, "pass", f"{found}{spread} is {bound}.", limit)
     if broken(value, limit):
         return _row(gate, row, "fail", f"{found}{spread} is not {bound}.", limit)
-    return _row(gate, row, "inconclusive", f"{found}{spread} is not surely {bound}: {_helps(gate)}.", limit)
+    return _row(gate, row, "inconclusive", f"{found}{spread} is not surely {bound}: {row.helps or HELPS}.", limit)
 
 
-def _helps(gate: Gate) -> str:
-    if METRICS[gate.metric].kind in QUERIES:
-        return "more test queries are needed to tell"
-    return "too noisy to tell; measure again on a quieter machine"
+HELPS = "more test queries are needed to tell"
 
 
 def _judge_superior(gate: Gate, row: Evidence, _: Limits) -> Finding:
@@ -208,38 +205,55 @@ def _more_queries(row: Evidence, needed: int | None) -> str:
     return f"About {more:,} more queries are needed{days}."
 
 
+@dataclass(frozen=True)
+class _Harm:
+    """The chance of so great a loss if no more than the share `allowed` is lost, corrected for all slices looked at."""
+
+    chance: float
+    allowed: float
+
+
+def _harms(evidence: EvidenceOf, limits: Limits) -> dict[tuple[str, str], _Harm]:
+    """Returns what can be judged of each slice by gate and slice; the slices of all gates are one family."""
+    places, chances, shares = [], [], []
+    for gate in limits.table:
+        if gate.comparison != "not_harmed":
+            continue
+        allowed = allowed_share(gate, evidence, limits)
+        for row in _rows_of(gate, evidence):
+            if row.difference and not row.failed and not _too_few(row, _least_in_slice(gate, limits)):
+                places.append((gate.name, row.slice))
+                chances.append(harm_probability(row.difference, allowed * (row.champion or 0.0)))
+                shares.append(allowed)
+    return dict(zip(places, map(_Harm, holm(chances), shares), strict=True))
+
+
 def allowed_share(gate: Gate, evidence: EvidenceOf, limits: Limits) -> float:
-    """Returns the relative loss the accuracy gate allows, which a slice must provably exceed to veto."""
-    rows, most = evidence.get("recall") or [], _limit(gate, limits)
+    """Returns the relative loss a slice must provably exceed to veto: its own limit, and at most accuracy's."""
+    accuracy = next(row for row in limits.table if row.name == "accuracy")
+    most, rows = min(_limit(gate, limits), _limit(accuracy, limits)), evidence.get("recall") or []
     if not rows or rows[0].difference is None or not rows[0].champion:
         return most
-    derived = detectable_margin(rows[0].difference.se, limits.confidence, limits.power)
+    derived = detectable_margin(rows[0].difference.se, accuracy.confidence or limits.confidence, limits.power)
     return min(most, derived / rows[0].champion)
 
 
-def _judge_slices(gate: Gate, rows: Sequence[Evidence], limits: Limits, allowed: float) -> list[Finding]:
-    least = gate.min_queries or limits.min_slice_queries
-    judged = [row for row in rows if not _too_few(row, least) and row.difference and not row.failed]
-    chances = holm([harm_probability(r.difference, allowed * (r.champion or 0.0)) for r in judged if r.difference])
-    by_slice = dict(zip([row.slice for row in judged], chances, strict=True))
-    confidence = gate.confidence or limits.confidence
-    return [_judge_slice(gate, row, confidence, least, allowed, by_slice.get(row.slice)) for row in rows]
+def _least_in_slice(gate: Gate, limits: Limits) -> int:
+    return gate.min_queries or limits.min_slice_queries
 
 
-def _judge_slice(
-    gate: Gate, row: Evidence, confidence: float, least: int, allowed: float, chance: float | None
-) -> Finding:
+def _judge_slice(gate: Gate, row: Evidence, limits: Limits, harm: _Harm | None) -> Finding:
     if row.failed:
         return _row(gate, row, "fail", row.detail)
     if row.n == 0:
         return _row(gate, row, "reported", "The test holds no query of this slice; nothing is known of it.")
-    if chance is None:
-        return _row(gate, row, "reported", _too_few(row, least) or row.detail)
-    threshold = -allowed * (row.champion or 0.0)
-    figures = f"{_versus(row)} p = {chance:.3g} after Holm."
-    if chance < 1 - confidence:
-        return _row(gate, row, "fail", f"Proven harm beyond the {allowed:.1%} allowed: {figures}", threshold)
-    return _row(gate, row, "pass", f"No harm beyond the {allowed:.1%} allowed is proven: {figures}", threshold)
+    if harm is None:
+        return _row(gate, row, "reported", _too_few(row, _least_in_slice(gate, limits)) or row.detail)
+    threshold = -harm.allowed * (row.champion or 0.0)
+    figures = f"{_versus(row)} p = {harm.chance:.3g} after Holm."
+    if harm.chance < 1 - (gate.confidence or limits.confidence):
+        return _row(gate, row, "fail", f"Proven harm beyond the {harm.allowed:.1%} allowed: {figures}", threshold)
+    return _row(gate, row, "pass", f"No harm beyond the {harm.allowed:.1%} allowed is proven: {figures}", threshold)
 
 
 LEAST_USERS = 20

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from pipeline.gate import pictures
-from pipeline.gate.record import Decision, number
+from pipeline.gate.record import Decision, number, timing
 from pipeline.gate.rules import Finding
 from pipeline.model import headline, recipe_table
 from pipeline.model.cost import Table, shown
@@ -48,6 +48,7 @@ def render(decision: Decision, times_ms: Mapping[str, np.ndarray], optimized: Pa
         gates=[_shown(f) for f in decision.findings],
         intervals=Markup(pictures.intervals(decision.findings)),
         latencies=Markup(pictures.latencies(times_ms, p99)),
+        timed=timing(decision.latency) if decision.latency else "",
         recipes=_recipes(optimized),
         costs=costs,
         pareto=_image(optimized / "pareto.svg"),

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from pipeline.core.artifacts import write_beside
-from pipeline.gate.rules import Finding
+from pipeline.gate.rules import Finding, Timed
 
 SCHEMA_VERSION = 1
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -53,6 +53,7 @@ class Decision:
         findings: a row a gate and slice.
         k: of every recall in it.
         metric: the shop's sense of recall.
+        latency: how it was measured; null where no server could be timed.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
@@ -73,6 +74,7 @@ class Decision:
     k: int
     metric: Literal["all_items", "new_items"]
     test: Asked
+    latency: Timed | None = None
     schema_version: Literal[1] = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,10 +125,21 @@ def write(folder: Path, decision: Decision, page: str) -> None:
     write_beside(folder / "decision.json", text)
 
 
+def timing(timed: Timed) -> str:
+    """Returns in a sentence how latency was measured."""
+    return (
+        f"Open loop at {timed['rate']:g} requests/s, {timed['requests']:,} requests to each server in "
+        f"{timed['rounds']} rounds of fresh processes; look {timed['looks']} of at most {timed['most_looks']}, "
+        f"intervals of {timed['confidence']:.1%}; the client itself was at most {timed['client_late_ms']:.2g} ms late "
+        "(99 %)."
+    )
+
+
 def markdown(decision: Decision) -> str:
     """Returns the record as text: the sentence, who met whom, the table of gates, the reason of each."""
     reasons = [f"- {_title(f)}: {f.reason}" for f in decision.findings if f.reason]
-    return "\n".join([summary(decision), *reasons, ""])
+    timed = [f"- Latency: {timing(decision.latency)}"] if decision.latency else []
+    return "\n".join([summary(decision), *reasons, *timed, ""])
 
 
 def summary(decision: Decision) -> str:

@@ -6,10 +6,31 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from pipeline.model.statistics import Interval
 
 Verdict = Literal["pass", "fail", "inconclusive", "reported"]
+
+
+class Timed(TypedDict):
+    """How latency was measured.
+
+    Attributes:
+        rate: requests/s to each server, open loop.
+        rounds: of fresh processes, in all looks.
+        requests: to each server in all.
+        confidence: of the intervals at the last look.
+        client_late_ms: within which 99 % of the client's own delays were.
+    """
+
+    rate: float
+    looks: int
+    most_looks: int
+    rounds: int
+    requests: int
+    confidence: float
+    client_late_ms: float
 
 
 @dataclass(frozen=True)
@@ -25,6 +46,7 @@ class Evidence:
         difference: challenger minus the other side, paired.
         against: the other side in words.
         detail: what to say when it does not hold, or instead of judging.
+        helps: what would tell, where the interval does not.
         reported: not to be judged; `detail` says why.
         failed: the metric is broken, as NaN is; `detail` says how.
     """
@@ -40,6 +62,7 @@ class Evidence:
     difference: Interval | None = None
     against: str = "the champion"
     detail: str = ""
+    helps: str = ""
     reported: bool = False
     failed: bool = False
     queries_per_day: float = 0.0
@@ -50,12 +73,13 @@ class Measured:
     """All evidence by metric, and the times behind the latency picture.
 
     Attributes:
-        times_ms: float64, one a request, of `challenger` and `champion`.
+        times_ms: float64, one a request, of `challenger` and `champion`; `timed` says how.
         server_cpu_seconds, server_requests: CPU time of the challenger's servers over so many requests, all rounds.
     """
 
     rows: dict[str, list[Evidence]] = field(default_factory=dict)
     times_ms: dict[str, np.ndarray] = field(default_factory=dict)
+    timed: Timed | None = None
     server_cpu_seconds: float = 0.0
     server_requests: int = 0
 

@@ -28,7 +28,7 @@ def run(settings: Settings, run: Run) -> Report:
     measured = Measured()
     same = champion is not None and champion.digest == challenger.digest
     findings = [_identity(challenger)] if same else _judged(measured, test, challenger, champion, settings, run)
-    decision = _decide(findings, test, challenger, champion, settings, run, same)
+    decision = _decide(findings, measured, test, challenger, champion, settings, run, same)
     folder = run.folder / "decision"
     tables = _account(measured, settings, run)
     shown = page.render(decision, measured.times_ms, run.artifact("optimize").path, tables)
@@ -86,6 +86,7 @@ def _identity(challenger: Contender) -> Finding:
 
 def _decide(
     findings: list[Finding],
+    measured: Measured,
     test: TestSet,
     challenger: Contender,
     champion: Contender | None,
@@ -114,6 +115,7 @@ def _decide(
         k=settings.shop.k,
         metric=settings.shop.metric,
         test=test.facts(),
+        latency=measured.timed,
     )
 
 

@@ -1,4 +1,4 @@
-"""The real server, started as the command everybody uses, and a plain client that times it.
+"""The real server, started as the command everybody uses, and a plain client that asks it.
 
 The client speaks HTTP/1.1 over one kept-alive socket with requests made beforehand, so that its own cost, the same for
 every server, stays far below the server's.
@@ -12,20 +12,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.settings import Settings
 
 HOST = "127.0.0.1"
 ANSWER_TIMEOUT_SECONDS = 30.0
-REQUESTS_PER_BLOCK = 20
 STOP_SECONDS = 30
 
 
@@ -53,6 +50,12 @@ class Trial:
     client: Client
     start_seconds: float
 
+    @contextmanager
+    def clients(self, number: int) -> Iterator[list[Client]]:
+        """Opens further connections while the block runs."""
+        with ExitStack() as stack:
+            yield [stack.enter_context(closing(self.client.another())) for _ in range(number)]
+
     def memory_mb(self) -> float:
         """Returns the process's resident memory in MB of 10^6 bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -69,9 +72,13 @@ class Client:
     """One kept-alive connection."""
 
     def __init__(self, port: int, server: str) -> None:
-        self.server = server
+        self.port, self.server = port, server
         self._socket = socket.create_connection((HOST, port), timeout=ANSWER_TIMEOUT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def another(self) -> Client:
+        """Connects to the same server once more."""
+        return Client(self.port, self.server)
 
     def close(self) -> None:
         self._socket.close()
@@ -81,8 +88,25 @@ class Client:
 
         Raises: TrialError: the server closed the connection or did not answer in time.
         """
+        self.send(request)
+        return self._receive()
+
+    def send(self, request: bytes) -> None:
+        """Raises: TrialError: the server closed the connection."""
         try:
             self._socket.sendall(request)
+        except OSError as error:
+            raise self._silent(error) from None
+
+    def receive_answer(self) -> None:
+        """Waits for an answer. Raises: TrialError: there is none, or it is not 200."""
+        status, body = self._receive()
+        if status != 200:
+            said = body[:200].decode(errors="replace")
+            raise TrialError(self.server, f"The {self.server}'s server answered a test request with {status}: {said}")
+
+    def _receive(self) -> tuple[int, bytes]:
+        try:
             received = self._socket.recv(65536)
             while b"\r\n\r\n" not in received:
                 received += self._more()
@@ -91,8 +115,11 @@ class Client:
             while len(body) < length:
                 body += self._more()
         except OSError as error:
-            raise TrialError(self.server, f"The {self.server}'s server did not answer ({error}).") from None
+            raise self._silent(error) from None
         return int(head[9:12]), body
+
+    def _silent(self, error: OSError) -> TrialError:
+        return TrialError(self.server, f"The {self.server}'s server did not answer ({error}).")
 
     def _more(self) -> bytes:
         part = self._socket.recv(65536)
@@ -176,28 +203,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def time_blocks(clients: Sequence[Client], requests: Sequence[bytes], blocks: int) -> np.ndarray:
-    """Times blocks of requests; each request goes to every server in turn, who begins changes by turns too.
-
-    Returns: float64 [servers, blocks, REQUESTS_PER_BLOCK], milliseconds.
-    Raises: TrialError: an answer is not 200.
-    """
-    times = np.empty((len(clients), blocks * REQUESTS_PER_BLOCK))
-    for number in range(times.shape[1]):
-        request = requests[number % len(requests)]
-        order = range(len(clients)) if number % 2 == 0 else reversed(range(len(clients)))
-        for server in order:
-            times[server, number] = _timed(clients[server], request)
-    return times.reshape(len(clients), blocks, REQUESTS_PER_BLOCK)
-
-
-def _timed(client: Client, request: bytes) -> float:
-    began = time.perf_counter()
-    status, body = client.ask(request)
-    elapsed = time.perf_counter() - began
-    if status != 200:
-        said = body[:200].decode(errors="replace")
-        raise TrialError(client.server, f"The {client.server}'s server answered a test request with {status}: {said}")
-    return elapsed * 1e3

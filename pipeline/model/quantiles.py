@@ -25,15 +25,6 @@ def quantile_interval(times_NBR: np.ndarray, quantile: float, confidence: float,
     return interval_of(float(np.quantile(times_NBR, quantile)), found_S, confidence, times_NBR.size)
 
 
-def ratio_interval(
-    ours_NBR: np.ndarray, theirs_NBR: np.ndarray, quantile: float, confidence: float, seed: int
-) -> Interval:
-    """Returns the ratio of two quantiles; what was measured side by side is drawn together."""
-    (ours_S,), (theirs_S,) = (resampled_quantiles(side, [quantile], seed) for side in (ours_NBR, theirs_NBR))
-    value = float(np.quantile(ours_NBR, quantile) / np.quantile(theirs_NBR, quantile))
-    return interval_of(value, ours_S / theirs_S, confidence, ours_NBR.size)
-
-
 def resampled_quantiles(times_NBR: np.ndarray, quantiles: Sequence[float], seed: int) -> np.ndarray:
     """Returns float64 [quantiles, S]; the same seed draws the same places, so two sides stay paired.
 

@@ -23,9 +23,7 @@ ATTEMPTS = 5
 @contextmanager
 def alone(settings: Settings) -> Iterator[None]:
     """Keeps promotions, reviews, rollbacks and reconciles of one machine apart; the ledger's head does so for many."""
-    with only_one(
-        settings.store.root.resolve() / "locks" / "champion.lock", "A promotion, review, rollback or reconcile"
-    ):
+    with only_one(Layout(settings.store.root.resolve()).champion_lock, "A promotion, review, rollback or reconcile"):
         yield
 
 

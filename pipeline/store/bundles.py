@@ -61,5 +61,20 @@ class SharedBundles:
         """
         return transfer.fetch(self._objects, self._place(final.name), final, _REMEDY)
 
+    def digests(self) -> set[str]:
+        """Returns whose bundles, whole or not, lie there."""
+        place = self._address / "bundles/"
+        return {found.address.key.removeprefix(place.key).partition("/")[0] for found in self._objects.list(place)}
+
+    def weigh(self, digest: str) -> int:
+        """Returns the bytes of a bundle."""
+        return sum(found.size_bytes for found in self._objects.list(self._place(digest) / ""))
+
+    def remove(self, digest: str) -> None:
+        """Takes a bundle away, its manifest first; none there is no error."""
+        place = self._place(digest)
+        self._objects.delete(place / MANIFEST)
+        transfer.each([found.address for found in self._objects.list(place / "")], self._objects.delete)
+
     def _place(self, digest: str) -> Address:
         return self._address / f"bundles/{digest}"

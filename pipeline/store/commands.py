@@ -14,7 +14,7 @@ def collect_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only says what would go.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="A setting.")] = None,
 ) -> None:
-    """Removes partitions and artifacts older than store.retention_days and store.artifact_days keep."""
+    """Removes what store.retention_days, store.artifact_days and store.bundle_days no longer keep."""
     from pipeline.core import settings as settings_module
     from pipeline.store.retention import collect
 

@@ -1,8 +1,8 @@
-"""Collects what is too old to keep: partitions by their day, artifacts by the runs that still name them.
+"""Collects what is too old to keep: partitions by their day, artifacts by the runs that still name them, bundles.
 
 Every age is counted back from the newest landed day, never from the clock, so that a shop that stands still loses
-nothing. Bundles, runs' folders and the ledger are not touched. What machines share goes by its day alone: the runs
-that name it lie on those machines.
+nothing. Runs' folders and the ledger are not touched. What machines share goes by its day alone: the runs that name it
+lie on those machines.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.artifacts import HOST, Artifact
+from pipeline.core.artifacts import HOST, Artifact, place_beside
+from pipeline.core.locks import only_one
 from pipeline.core.run import Layout
+from pipeline.store.bundles import SharedBundles
 from pipeline.store.leases import leased
 from pipeline.store.ledger import Ledger
 from pipeline.store.lineage import DERIVED, artifacts_of, drop, stage_of
@@ -46,6 +48,7 @@ class Collected:
         shared: keys of partitions in the store machines share, with their bytes; None where there is no such store.
         halves: stage and key of what killed runs left there without a manifest, with its bytes.
         torn: folders that killed runs left beside artifacts, with their bytes.
+        bundles, shared_bundles: digests of former champions and of what never stood, with their bytes.
     """
 
     newest: date | None
@@ -54,6 +57,8 @@ class Collected:
     shared: tuple[tuple[str, int], ...] | None = None
     halves: tuple[tuple[tuple[str, str], int], ...] = ()
     torn: tuple[tuple[Path, int], ...] = ()
+    bundles: tuple[tuple[str, int], ...] = ()
+    shared_bundles: tuple[tuple[str, int], ...] = ()
 
     def bytes_of(self, stage: str) -> tuple[int, int]:
         """Returns how many artifacts of a stage go, and their bytes."""
@@ -71,25 +76,38 @@ class Collected:
         for stage in (STAGE, *DERIVED):
             count, size = self.bytes_of(stage)
             lines.append(f"  {count} artifacts of {stage}, {size:,} bytes")
+        lines.append(_line(self.bundles, "bundles that stand no more"))
         if self.shared is not None:
-            count, size = len(self.shared), sum(size for _, size in self.shared)
-            lines.append(f"  {count} artifacts of {STAGE} in the shared store, {size:,} bytes")
-            size = sum(size for _, size in self.halves)
-            lines.append(f"  {len(self.halves)} artifacts that killed runs left there unfinished, {size:,} bytes")
-        everything = (*self.artifacts, *(self.shared or ()), *self.halves, *self.torn)
-        return [*lines, self._torn(), f"  {sum(size for _, size in everything):,} bytes in all"]
+            lines.append(_line(self.shared, f"artifacts of {STAGE} in the shared store"))
+            lines.append(_line(self.shared_bundles, "bundles there that stand no more"))
+            lines.append(_line(self.halves, "artifacts that killed runs left there unfinished"))
+        everything = (self.artifacts, self.bundles, self.shared or (), self.shared_bundles, self.halves, self.torn)
+        size = sum(size for each in everything for _, size in each)
+        return [*lines, self._torn(), f"  {size:,} bytes in all"]
 
     def _torn(self) -> str:
-        return f"  {len(self.torn)} folders that killed runs left, {sum(size for _, size in self.torn):,} bytes"
+        return _line(self.torn, "folders that killed runs left")
+
+
+def _line(sized: Sequence[tuple[Any, int]], what: str) -> str:
+    return f"  {len(sized)} {what}, {sum(size for _, size in sized):,} bytes"
 
 
 def collect(settings: Settings, dry_run: bool = False) -> Collected:
-    """Removes, or only finds, what `store.retention_days` and `store.artifact_days` no longer keep.
+    """Removes, or only finds, what `store.retention_days`, `artifact_days` and `bundle_days` no longer keep.
 
-    Raises: BusyError: a run is at work on one of the days.
+    Raises: BusyError: a run is at work on one of the days, or moves the champion.
     """
-    shared = open_shared(settings)
-    found = _found(settings, shared)
+    layout = Layout(settings.store.root.resolve())
+    if dry_run or not settings.store.bundle_days:
+        return _collect(settings, layout, dry_run)
+    with only_one(layout.champion_lock, "A promotion, review, rollback or reconcile"):
+        return _collect(settings, layout, dry_run)
+
+
+def _collect(settings: Settings, layout: Layout, dry_run: bool) -> Collected:
+    shared, bundles = open_shared(settings), SharedBundles.open(settings)
+    found = _found(settings, shared, bundles)
     if not dry_run:
         for day in found.days:
             _drop_day(settings, day)
@@ -101,10 +119,16 @@ def collect(settings: Settings, dry_run: bool = False) -> Collected:
             drop(artifact)
         for folder, _ in found.torn:
             shutil.rmtree(folder, ignore_errors=True)
+        for digest, _ in found.bundles:
+            beside = place_beside(layout.bundle(digest), "old")
+            layout.bundle(digest).rename(beside)
+            shutil.rmtree(beside)
+        for digest, _ in found.shared_bundles:
+            bundles.remove(digest)
     return found
 
 
-def _found(settings: Settings, shared: SharedStore | None) -> Collected:
+def _found(settings: Settings, shared: SharedStore | None, bundles: SharedBundles | None) -> Collected:
     root, store = settings.store.root.resolve(), settings.store
     torn = tuple((folder, _bytes(folder)) for folder in _left(root))
     records = {kind: Partitions.open(settings, kind).read_all() for kind in ("landed", "published")}
@@ -119,9 +143,38 @@ def _found(settings: Settings, shared: SharedStore | None) -> Collected:
         going += [a for stage in DERIVED for a in artifacts_of(root, stage) if a.key not in kept]
     days = tuple(sorted({day for each in records.values() for day in each if day < oldest}))
     sized = tuple((a, _bytes(a.path)) for a in going)
+    stale = tuple((digest, _bytes(root / "bundles" / digest)) for digest in _stale_here(settings, newest))
+    here = Collected(newest, days, sized, torn=torn, bundles=stale)
     if shared is None:
-        return Collected(newest, days, sized, torn=torn)
-    return Collected(newest, days, sized, _too_old(shared, oldest, named), _unfinished(shared), torn)
+        return here
+    gone = tuple((digest, bundles.weigh(digest)) for digest in _stale(settings, newest, bundles.digests()))
+    return replace(here, shared=_too_old(shared, oldest, named), halves=_unfinished(shared), shared_bundles=gone)
+
+
+def _stale_here(settings: Settings, newest: date) -> list[str]:
+    """Returns the bundles under the root that stand no more, and those that never stood and nobody touched for long."""
+    folder = Layout(settings.store.root.resolve()).bundles
+    lying = {path.name for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")}
+    known = {entry.to_digest for entry in Ledger.open(settings.store).entries()}
+    never = [digest for digest in lying - known if settings.store.bundle_days and _untouched(folder / digest)]
+    return sorted([*_stale(settings, newest, lying), *never])
+
+
+def _stale(settings: Settings, newest: date, lying: set[str]) -> list[str]:
+    """Returns which of these stood once, on data older than is kept; champion and previous always are."""
+    days = settings.store.bundle_days
+    if not days:
+        return []
+    oldest = newest - timedelta(days=max(days, settings.gate.anchor_days))
+    ledger = Ledger.open(settings.store)
+    moved = [entry for entry in ledger.entries() if entry.to_digest]
+    kept = {entry.to_digest for entry in moved if not entry.data_end or _day(entry.data_end) >= oldest}
+    kept.update(entry.to_digest for entry in (ledger.champion(), ledger.previous()) if entry)
+    return sorted(lying & {entry.to_digest for entry in moved} - kept)
+
+
+def _day(text: str) -> date:
+    return datetime.fromisoformat(text).date()
 
 
 def _named_by_records(settings: Settings, in_force: Iterable[Record]) -> set[str]:

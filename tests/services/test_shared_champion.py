@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,8 @@ from pipeline.promote.reconcile import reconcile
 from pipeline.serve.server import Service
 from pipeline.store.bundles import SharedBundles
 from pipeline.store.ledger import Ledger
+from pipeline.store.partitions import Partitions, Record
+from pipeline.store.retention import collect
 from tests.fixtures.contenders import digest_of
 from tests.services.conftest import Bucket
 from tests.services.faults import Fault, in_front_of
@@ -119,6 +122,20 @@ def test_a_bundle_changed_in_the_store_is_never_served(shop, bundles):
         shop.promote(bundles[1])
         until(lambda: "is not what was sealed; remove it there" in problem(client), "the refusal")
         assert served(client) == (1, digest_of(bundles[0]))
+
+
+def test_bundles_that_stand_no_more_are_collected_there_too(shop, bundles):
+    settings, today = shop.settings("trainer", "store.bundle_days=1", "gate.anchor_days=1"), date(2026, 1, 15)
+    for bundle in bundles:
+        shop.promote(bundle)
+    Partitions.open(settings, "landed").switch(today, Record({"day": str(today), "ingest_key": "key"}), None)
+    told = collect(settings).told(False)
+    assert [line.split(",")[0] for line in told if "stand no more" in line] == [
+        "  1 bundles that stand no more",
+        "  1 bundles there that stand no more",
+    ]
+    kept = {digest_of(bundle) for bundle in bundles[1:]}
+    assert shop.stored() == kept == {path.name for path in Layout(settings.store.root).bundles.iterdir()}
 
 
 def named_copy(shop: Shop, bundle: Path) -> Path:

@@ -53,7 +53,12 @@ def test_overlap_needs_a_champion_and_counts_an_empty_answer_as_none() -> None:
 def recipes(folder: Path, base: float = 0.4, mean: float = -0.004) -> Path:
     difference = Interval(mean, -0.01, 0.002, 0.003, 500)
     rows = [
-        {"recipe": "float32", "digest": "f", "recall": asdict(Interval(base, base, base, 0.0, 500))},
+        {
+            "recipe": "float32",
+            "digest": "f",
+            "recall": asdict(Interval(base, base, base, 0.0, 500)),
+            "difference": asdict(Interval(0.0, 0.0, 0.0, 0.0, 500)),
+        },
         {"recipe": "int8", "digest": "c", "difference": asdict(difference)},
     ]
     (folder / "recipes.json").write_text(json.dumps(rows))
@@ -86,9 +91,12 @@ def test_a_float32_that_found_nothing_is_not_divided_by(tmp_path: Path) -> None:
 
 def test_a_signature_that_changed_fails_until_it_is_declared(contenders: dict[str, Path]) -> None:
     ours, theirs = Retriever.load(contenders["right"]), Retriever.load(contenders["old_right"])
-    assert signature(ours, theirs, declared=False).holds
+    assert signature(ours, theirs, declared="").holds
     ours.config = replace(ours.config, vector_dim=384)
-    changed = signature(ours, theirs, declared=False)
+    changed = signature(ours, theirs, declared="")
     assert not changed.holds
     assert "numbers in an item's vector, 384 instead of 0" in changed.detail
-    assert signature(ours, theirs, declared=True).holds
+    name = changed.detail.removesuffix(".").rpartition("gate.new_signature=")[2]
+    assert signature(ours, theirs, declared=name).holds
+    ours.config = replace(ours.config, vector_dim=768)
+    assert not signature(ours, theirs, declared=name).holds

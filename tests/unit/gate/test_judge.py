@@ -239,6 +239,29 @@ def test_the_more_slices_are_looked_at_the_stronger_the_proof_must_be(others, ve
     assert (found[0].slice, found[0].verdict) == ("harmed", verdict)
 
 
+def test_slices_of_several_rules_share_one_correction():
+    # As above with one other slice, which a second rule judges: what was looked at counts, whoever asked.
+    def row(name: str, lost: float) -> Evidence:
+        return Evidence(name, 500, challenger=0.5 - lost, champion=0.5, difference=Interval(-lost, -1, 1, 0.01, 500))
+
+    rules = [
+        {"name": name, "metric": "recall_slice", "slice": name, "comparison": "not_harmed", "margin": 0.1}
+        for name in ("search", "recommend")
+    ]
+    rows = [row("search", 0.07), row("recommend", 0.0)]
+    found = judge({"recall_slice": rows}, ruled(*rules).gate, True)
+    assert [f.verdict for f in found if f.slice == "search"] == ["pass", "pass"]
+
+
+def test_the_strictest_limit_of_slice_and_accuracy_counts():
+    rows = [Evidence("search", 500, challenger=0.48, champion=0.5, difference=Interval(-0.02, -1, 1, 0.001, 500))]
+    strict = ruled({"name": "slice", "margin": 0.01})
+    assert one(judge({"recall_slice": rows}, LIMITS, True), "slice", "search").verdict == "pass"
+    assert one(judge({"recall_slice": rows}, strict.gate, True), "slice", "search").verdict == "fail"
+    closer = ruled({"name": "accuracy", "margin": 0.01})
+    assert one(judge({"recall_slice": rows}, closer.gate, True), "slice", "search").threshold == pytest.approx(-0.005)
+
+
 # The shop's own rules.
 
 
@@ -448,8 +471,11 @@ def test_a_budget_is_held_by_the_upper_end_broken_by_the_lower_and_noise_is_inco
     assert verdict_of("latency p99", Evidence(value=interval)).verdict == verdict
 
 
-def test_noise_says_what_to_do():
-    assert "measure again on a quieter machine" in verdict_of("latency p50 ratio", Evidence(value=at(1.4, 1, 2))).reason
+def test_noise_says_what_would_help():
+    noisy = Evidence(value=at(1.1, 1, 2), helps="too noisy; measure again on a quieter machine")
+    assert verdict_of("latency p50 ratio", noisy).reason.endswith(
+        "1.1 (interval 1 to 2) is not surely at most 1.15: too noisy; measure again on a quieter machine."
+    )
 
 
 @pytest.mark.parametrize(("holds", "verdict"), [(True, "pass"), (False, "fail"), (None, "inconclusive")])

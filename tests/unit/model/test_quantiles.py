@@ -1,4 +1,4 @@
-"""Latency quantiles and ratios on planted times."""
+"""Latency quantiles of planted times."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import DataError
-from pipeline.model.quantiles import quantile_interval, ratio_interval
-
-
-def times(seed: int, blocks: int = 40, scale: float = 1.0, block_noise: float = 0.1) -> np.ndarray:
-    """Log-normal requests of 2 ms; blocks differ too."""
-    generator = np.random.default_rng(seed)
-    return scale * 2.0 * np.exp(generator.normal(0, 0.2, (blocks, 20)) + generator.normal(0, block_noise, (blocks, 1)))
+from pipeline.model.quantiles import quantile_interval
 
 
 def test_quantile_is_that_of_all_times():
@@ -26,12 +20,6 @@ def test_times_that_differ_by_block_have_a_wider_interval_than_the_same_times_sh
     blocked = np.repeat(np.arange(1.0, 11), 20).reshape(1, 10, 20)
     shuffled = np.random.default_rng(0).permutation(blocked.ravel()).reshape(1, 10, 20)
     assert quantile_interval(blocked, 0.5, 0.95, 0).se > 2 * quantile_interval(shuffled, 0.5, 0.95, 0).se
-
-
-def test_noise_common_to_both_servers_cancels_in_the_ratio():
-    noise = np.exp(np.random.default_rng(1).normal(0, 1, (40, 1)))
-    ours, theirs = (times(seed, block_noise=0)[None] * noise for seed in (2, 3))
-    assert ratio_interval(ours, theirs, 0.5, 0.95, 0).se < quantile_interval(ours, 0.5, 0.95, 0).se / 4
 
 
 @pytest.mark.parametrize("bad", [np.zeros((1, 0, 20)), np.full((1, 2, 2), np.nan), np.zeros((1, 2, 2)), np.ones(3)])

@@ -16,7 +16,8 @@ from pipeline.core import artifacts
 from pipeline.core.artifacts import Artifact
 from pipeline.core.days import Days
 from pipeline.core.errors import BusyError
-from pipeline.core.run import Run
+from pipeline.core.locks import only_one
+from pipeline.core.run import Layout, Run
 from pipeline.core.settings import Settings
 from pipeline.store.leases import leased
 from pipeline.store.ledger import Ledger
@@ -151,6 +152,57 @@ def gone() -> int:
     ended = subprocess.Popen(["true"])
     ended.wait()
     return ended.pid
+
+
+@pytest.fixture
+def ledger(shop: Settings) -> Ledger:
+    """Bundles one to four stood in turn, on data of the days before; a fifth never did."""
+    ledger, layout = Ledger.open(shop.store), Layout(shop.store.root.resolve())
+    for number, end in enumerate(("2025-11-01", "2025-11-02", "2025-11-03", "2025-12-31"), start=1):
+        digest = str(number) * 64
+        end = f"{end}T00:00:00+00:00"
+        ledger.append(kind="promotion", who="night", expected_head=ledger.head(), to_digest=digest, data_end=end)
+        layout.bundle(digest).mkdir(parents=True)
+    layout.bundle("5" * 64).mkdir()
+    return ledger
+
+
+def bundles(settings: Settings) -> str:
+    return "".join(sorted(path.name[0] for path in Layout(settings.store.root).bundles.iterdir()))
+
+
+def test_bundles_that_stand_no_more_go_and_by_default_none_does(shop: Settings, ledger: Ledger) -> None:
+    collect(shop)
+    assert bundles(shop) == "12345"
+    assert "  2 bundles that stand no more, 0 bytes" in collect(keeping(shop, bundle_days=7)).told(False)
+    # Three is the previous champion, four the champion, and five may be about to be promoted.
+    assert bundles(shop) == "345"
+
+
+def test_a_bundle_the_champion_may_be_measured_against_stays(shop: Settings, ledger: Ledger) -> None:
+    wide = keeping(shop, bundle_days=7)
+    collect(wide.model_copy(update={"gate": shop.gate.model_copy(update={"anchor_days": 74})}))
+    assert bundles(shop) == "2345"
+
+
+def test_a_champion_rolled_back_to_stays_whatever_its_age(shop: Settings, ledger: Ledger) -> None:
+    ledger.append(kind="rollback", who="Ada", expected_head=4, to_digest="1" * 64, data_end="2025-11-01T00:00:00+00:00")
+    collect(keeping(shop, bundle_days=7))
+    assert bundles(shop) == "145"
+
+
+def test_what_was_published_and_never_promoted_goes_when_nobody_touched_it_for_long(
+    shop: Settings, ledger: Ledger
+) -> None:
+    os.utime(Layout(shop.store.root).bundle("5" * 64), (1_767_225_600, 1_767_225_600))
+    collect(keeping(shop, bundle_days=7))
+    assert bundles(shop) == "34"
+
+
+def test_nothing_is_collected_while_the_champion_moves(shop: Settings, ledger: Ledger) -> None:
+    with only_one(Layout(shop.store.root.resolve()).champion_lock, "A promotion"), pytest.raises(BusyError):
+        collect(keeping(shop, bundle_days=7))
+    assert bundles(shop) == "12345"
 
 
 def test_what_killed_runs_left_beside_artifacts_and_bundles_goes_and_is_told(shop: Settings) -> None:
