@@ -35,7 +35,7 @@ def measure(
     asked = test.requests(settings.shop.k, DISTINCT_REQUESTS) or warmups
     requests = [trial.post(request["path"], request["request"]) for request in asked]
     rival = champion if champion and champion.retriever else None
-    bench = _Bench(into, requests, challenger, rival, settings, scratch)
+    bench = Bench(into, requests, challenger, rival, settings, scratch)
     try:
         looks = bench.look_until_settled()
     except trial.TrialError as error:
@@ -61,7 +61,7 @@ def _note_failure(into: Measured, why: str) -> None:
 
 
 @dataclass
-class _Bench:
+class Bench:
     """Challenger and champion side by side; `rival` is dropped when its server does not work.
 
     Attributes:
@@ -96,12 +96,12 @@ class _Bench:
         while not ended:
             timed = []
             for _ in range(self.settings.gate.latency_rounds):
-                timed.append(self._round(len(looks.rounds) + len(timed)))
+                timed.append(self.round(len(looks.rounds) + len(timed)))
                 bar.advance(1, look=looks.look + 1)
             ended = looks.add([times for times, _ in timed], [late for _, late in timed])
         return looks
 
-    def _round(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def round(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns float64 [servers, requests], milliseconds, and the client's own delays."""
         gate = self.settings.gate
         sides = {"challenger": self.challenger, **({"champion": self.rival} if self.rival else {})}
