@@ -138,8 +138,8 @@ def main() -> None:
     ratios = np.array([np.quantile(ours, 0.5) / np.quantile(theirs, 0.5) for (ours, theirs), _ in rounds])
     tails = np.array([np.quantile(ours, 0.95) / np.quantile(theirs, 0.95) for (ours, theirs), _ in rounds])
     told = (
-        f"{len(rounds)} rounds of one bundle against itself, {settings.gate.latency_rate:g} requests/s to each: the ratio "
-        f"of medians differs between rounds by {np.log(ratios).std(ddof=1):.1%}, of 95th percentiles by "
+        f"{len(rounds)} rounds of one bundle against itself, {settings.gate.latency_rate:g} requests/s to each: the "
+        f"ratio of medians differs between rounds by {np.log(ratios).std(ddof=1):.1%}, of 95th percentiles by "
         f"{np.log(tails).std(ddof=1):.1%}."
     )
     publish("latency_gate", claims_of(seen), packages=("numpy", "scipy"), details={"tables": [table(seen), told]})
