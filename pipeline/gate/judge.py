@@ -234,7 +234,7 @@ def allowed_share(gate: Gate, evidence: EvidenceOf, limits: Limits) -> float:
     most, rows = min(_limit(gate, limits), _limit(accuracy, limits)), evidence.get("recall") or []
     if not rows or rows[0].difference is None or not rows[0].champion:
         return most
-    derived = detectable_margin(rows[0].difference.se, accuracy.confidence or limits.confidence, limits.power)
+    derived = detectable_margin(rows[0].difference.se, limits.confidence, limits.power)
     return min(most, derived / rows[0].champion)
 
 

@@ -73,9 +73,13 @@ def test_recall_kept_of_float32_is_read_of_the_bundle_that_ships(tmp_path: Path)
     assert found.n == 500
 
 
-@pytest.mark.parametrize("digest", ["another", "f"])
-def test_recall_kept_of_a_bundle_the_search_did_not_compare_is_not_known(tmp_path: Path, digest: str) -> None:
-    found = float_recall_kept(recipes(tmp_path), digest)
+def test_float32_itself_keeps_all(tmp_path: Path) -> None:
+    found = float_recall_kept(recipes(tmp_path), "f").value
+    assert found and (found.low, found.mean, found.high) == (1.0, 1.0, 1.0)
+
+
+def test_recall_kept_of_a_bundle_the_search_did_not_compare_is_not_known(tmp_path: Path) -> None:
+    found = float_recall_kept(recipes(tmp_path), "another")
     assert found.value is None and "run optimize again" in found.detail
 
 
