@@ -211,8 +211,17 @@ def review(shop: Shop, worse_night: Night) -> Review:
 
 
 def _until_asked(shop: Shop, retrain_id: str) -> None:
-    until = time.monotonic() + 600
-    while (states := shop.stack.task_states(RETRAIN, retrain_id)).get("approve") != "awaiting_input":
+    """Waits until the question stands and its process has ended.
+
+    Airflow takes the end of a process that asked for the end of the one that goes on, where an answer comes between.
+    """
+    until, log = time.monotonic() + 600, shop.root / "logs" / "airflow.log"
+    instance = f"TaskInstanceKey(dag_id='{RETRAIN}', task_id='approve', run_id='{retrain_id}'"
+    ended = f"Received executor event with state success for task instance {instance}"
+    while True:
+        states = shop.stack.task_states(RETRAIN, retrain_id)
+        if states.get("approve") == "awaiting_input" and ended in log.read_text():
+            return
         assert time.monotonic() < until and "failed" not in states.values(), states
         time.sleep(1)
 
