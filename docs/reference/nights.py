@@ -23,12 +23,12 @@ HEAD = """# Three nights of Online Retail
 <!-- Made by docs/reference/nights.py from the runs; make them again as told below. -->
 
 The history of a UK gift shop (305 daily files, 541,909 rows of purchases and cancellations) as one night, the day after
-as a second, and that day once more with a model made worse on purpose.
+as a second, and the day after that as a third, with a model made worse on purpose: one that was not trained.
 
 ```
-make nightly SOURCE=<folder>/online_retail/raw PROFILE=online_retail DAYS=2010-12-01..2011-12-08
+make nightly SOURCE=<folder>/online_retail/raw PROFILE=online_retail DAYS=2010-12-01..2011-12-07
 make nightly SOURCE=<folder>/online_retail/raw PROFILE=online_retail
-make nightly SOURCE=<folder>/online_retail/raw PROFILE=online_retail SET="train.epochs=0"
+make nightly SOURCE=<folder>/online_retail/raw PROFILE=online_retail SET="train.epochs=0 train.start_moments=0"
 ```
 
 ## The protocol
