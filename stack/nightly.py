@@ -29,6 +29,10 @@ from stack.shop import Shop
 from stack.terminal import View
 
 INGEST, RETRAIN = "ingest_behaviour_logs", "retrain_two_tower"
+# A person may be asked before anything is promoted.
+TASKS = [
+    name for step in STEPS for task in step.tasks for name in (("approve", task) if task == "promote" else (task,))
+]
 SECONDS_BETWEEN_WEIGHINGS = 2.0
 SECONDS_FOR_RETRAIN_TO_BEGIN = 60.0
 GATE_COLUMNS = (
@@ -62,7 +66,7 @@ class Night:
 
     def __post_init__(self) -> None:
         self.stack = Stack(self.shop.root, shop=self.shop.named)
-        self.view = View(task for step in STEPS for task in step.tasks)
+        self.view = View(TASKS)
         self.follower = Follower(self.stack, self.view, self._weigh)
 
     def run(self) -> int:

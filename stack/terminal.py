@@ -76,7 +76,7 @@ class View:
             self.console.print(f"{self.elapsed} {name} | {text}", markup=False, soft_wrap=True)
 
     def _row(self, name: str) -> Row:
-        """Returns a task's row; one of a mapped task, `task part`, gets its own behind its task's others."""
+        """Returns a task's row, new ones last; one of a mapped task, `task part`, behind its task's others."""
         if name not in self.rows:
             self._insert(name)
         return self.rows[name]
@@ -86,8 +86,8 @@ class View:
         rows = list(self.rows.items())
         places = [place for place, (known, _) in enumerate(rows) if known.partition(" ")[0] == task]
         rows.insert(places[-1] + 1 if places else len(rows), (name, Row()))
-        # The row that stood for all of them says nothing any more.
-        self.rows = {known: row for known, row in rows if known != task}
+        # The row that stood for all parts says nothing any more.
+        self.rows = {known: row for known, row in rows if known == name or known != task}
 
     def _table(self) -> Group:
         table = Table(box=None, pad_edge=False)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.steps import BY_NAME, STEPS
+from stack.nightly import TASKS
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 NAMES = sorted(path.stem for path in DAGS.glob("*.py"))
@@ -82,6 +83,10 @@ def test_parsing_a_dag_loads_nothing_heavy(name: str, described: dict[str, Any])
 def test_every_step_is_a_task_of_exactly_one_dag(dags: dict[str, Any]) -> None:
     tasks = [task for name in (INGEST, RETRAIN) for task in dags[name]["tasks"]]
     assert sorted(tasks) == sorted([*(task for step in STEPS for task in step.tasks), "approve"])
+
+
+def test_the_nightly_command_shows_every_task(dags: dict[str, Any]) -> None:
+    assert set(TASKS) == {*dags[INGEST]["tasks"], *dags[RETRAIN]["tasks"]}
 
 
 @pytest.mark.parametrize("name", [INGEST, RETRAIN])

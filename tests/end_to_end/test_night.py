@@ -1,10 +1,15 @@
-"""Nights through the real scheduler, MLflow and server: promoted, refused, stopped by bad data, killed, rolled back."""
+"""Nights through the real scheduler, MLflow and server: promoted, refused, stopped by bad data, killed, rolled back.
+
+After them nothing under the root names a person: Airflow's logs and database, MLflow's artifacts included.
+"""
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import json
+import re
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +26,13 @@ from pipeline.core.run import run_id_from
 from pipeline.model.bundle import ITEMS
 from pipeline.model.catalogue import Catalogue
 from pipeline.steps import STEPS
+from pipeline.store.sweep import any_of, sweep
 from stack.airflow import SECONDS_BETWEEN_LOOKS
+from stack.secrets import load_or_generate
 from tests.end_to_end.conftest import INGEST, RECIPES, RETRAIN, Night, Review, Shop
 
+RAW_ID = re.compile(rb"(?<![A-Za-z0-9])(?:user[0-9]{1,6}|visit[0-9]{8}x[0-9]+)(?![A-Za-z0-9])")
+"""What the generated shop calls its people: `user17`, `visit20260101x4`."""
 RETRAIN_STEPS = [step for step in STEPS if step.name not in ("ingest", "validate")]
 RETRAIN_TASKS = {
     "approve",
@@ -216,6 +225,23 @@ SLOW_TRAINING: dict[str, Any] = {
 }
 
 
+def test_no_raw_id_lies_anywhere_but_in_the_logs_they_came_in(shop: Shop, killed_night: Night) -> None:
+    known = _raw_ids(shop)
+    assert len(known) > 1000
+    assert sweep(shop.source, RAW_ID).found, "the searcher must find them where they are"
+    swept = sweep(shop.root, RAW_ID, spare=lambda path: shop.source in path.parents)
+    read = {path.suffix for path in shop.root.rglob("*") if path.is_file() and shop.source not in path.parents}
+    assert {".parquet", ".npy", ".log", ".json", ".html", ".gz", ".faiss"} <= read
+    named = {str(found.path): sorted(known & set(found.words)) for found in swept.found}
+    assert {path: words for path, words in named.items() if words} == {}
+
+
+def test_the_pseudonym_key_lies_nowhere_but_in_the_file_of_secrets(shop: Shop, killed_night: Night) -> None:
+    key = load_or_generate(shop.stack.places)["PIPELINE_SECRETS__PSEUDONYM_KEY"]
+    swept = sweep(shop.root, any_of([key]), spare=lambda path: path == shop.stack.places.secrets)
+    assert swept.found == ()
+
+
 def _weights(shop: Shop, night: Night) -> dict[str, str]:
     refs = json.loads((night.folder / "refs" / "train.json").read_text())
     folder = shop.layout.artifact("train", refs[""])
@@ -250,3 +276,11 @@ def _step_process(name: str, run_id: str) -> psutil.Process | None:
         if words[1:4] == ["-m", "pipeline", name] and run_id in words:
             return process
     return None
+
+
+def _raw_ids(shop: Shop) -> set[str]:
+    found: set[str] = set()
+    for path in shop.source.glob("events-*.csv.gz"):
+        with gzip.open(path, "rt") as file:
+            found.update(value for row in csv.DictReader(file) for value in (row["user"], row["session"]) if value)
+    return {name for name in found if RAW_ID.fullmatch(name.encode())}

@@ -31,6 +31,16 @@ def test_each_part_of_a_mapped_task_has_a_row_in_the_place_of_its_task() -> None
     assert view.rows["recipe broken"].says == "KeyError: 'no_such_transform'"
 
 
+def test_a_task_nobody_named_before_gets_a_row_behind_the_others() -> None:
+    view = View(["train"])
+    view.task("notify", "running", 1.0, 1)
+    view.line("notify", "Told.")
+    assert {name: (row.state, row.says) for name, row in view.rows.items()} == {
+        "train": ("waiting", ""),
+        "notify": ("running", "Told."),
+    }
+
+
 def test_a_table_shows_missing_values_as_a_dash_and_keeps_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     View([]).table("Gates", ("gate", "low"), [("recall [all]", None), ("p99", 12.34567)])
     out = capsys.readouterr().out
