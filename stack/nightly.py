@@ -29,10 +29,9 @@ from stack.shop import Shop
 from stack.terminal import View
 
 INGEST, RETRAIN = "ingest_behaviour_logs", "retrain_two_tower"
-# A person may be asked before anything is promoted.
-TASKS = [
-    name for step in STEPS for task in step.tasks for name in (("approve", task) if task == "promote" else (task,))
-]
+TASKS = [task for step in STEPS for task in step.tasks]
+# A person may be asked first.
+TASKS.insert(TASKS.index("promote"), "approve")
 SECONDS_BETWEEN_WEIGHINGS = 2.0
 SECONDS_FOR_RETRAIN_TO_BEGIN = 60.0
 GATE_COLUMNS = (
