@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.sdk import BaseOperator, Param
 from airflow.sdk.execution_time.hitl import HITLUser
-from step_process import StepProcess
+from step_process import StepFailed, StepProcess
 from step_tasks import PAGES, Request, assignments_of, in_one_sentence, lines
 
 if TYPE_CHECKING:
@@ -23,13 +24,16 @@ writes it; none within `promote.approval_hours` is a refusal.
 """
 NOBODY = "nobody, in time"
 IN_AIRFLOW = "in_airflow"
+SEEN = "decision"
+ATTEMPTS, SECONDS_BETWEEN_ATTEMPTS = 10, 15.0
 
 
 class ApprovePromotion(ApprovalOperator):
     """Asks only where `promote.approval` is `in_airflow` and the gates leave something to decide.
 
-    The answer goes the way of `python -m pipeline review`: bound to the run's bundle and decision, never given by who
-    asked for the run, kept in the ledger. No answer in time is a refusal. What follows runs either way and says so.
+    The answer goes the way of `python -m pipeline review`: bound to the run's bundle and to the decision that was
+    shown, never given by who asked for the run, kept in the ledger. No answer in time is a refusal. What follows runs
+    either way and says so.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -48,6 +52,7 @@ class ApprovePromotion(ApprovalOperator):
             self.body = _body(request.run_id, decision)
             self.assigned_users = [HITLUser(id=name, name=name) for name in settings.promote.reviewers] or None
             self.response_timeout = timedelta(hours=settings.promote.approval_hours)
+            context["ti"].xcom_push(key=SEEN, value=decision.fingerprint)
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
@@ -57,9 +62,22 @@ class ApprovePromotion(ApprovalOperator):
         by = user["name"] if user else NOBODY
         reason = said or ("no reason was given" if user else "nobody answered the required action in time")
         words = ["--verdict", "approve" if approved else "refuse", "--by", by, "--reason", reason]
+        words += ["--decision", context["ti"].xcom_pull(task_ids=self.task_id, key=SEEN)]
         with in_one_sentence():
             request = Request.of(context)
-            return StepProcess(lines.info).tool("review", ["--run", request.run_id, *words, *request.set_words()])
+            return _reviewed(["--run", request.run_id, *words, *request.set_words()])
+
+
+def _reviewed(words: list[str]) -> str:
+    """Carries an answer out; somebody who moves the champion just now is waited for, for an answer is given once."""
+    for _ in range(ATTEMPTS):
+        try:
+            return StepProcess(lines.info).tool("review", words)
+        except StepFailed as error:
+            if not error.retry_may_help:
+                raise
+            time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+    return StepProcess(lines.info).tool("review", words)
 
 
 def with_approval(tasks: Mapping[str, BaseOperator]) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from pipeline.core.errors import BusyError
 
+CHAMPION_HELD = "A promotion, review, rollback, reconcile or collection of bundles"
+"""What may hold the lock of the champion, for the sentence the next one gets."""
+
 
 @contextmanager
 def only_one(path: Path, doing: str, holder: str = "") -> Iterator[None]:

@@ -20,6 +20,8 @@ from pipeline.core.spent import Spent
 from pipeline.core.step import Report
 
 REPORT = "report.json"
+SCHEDULE = "schedule"
+"""Who asked for a run that nobody asked for."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -122,7 +124,7 @@ class Run:
     backfill: bool = False
     dry_run: bool = False
     force: bool = False
-    requested_by: str = "schedule"
+    requested_by: str = SCHEDULE
     shared: Shared | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -134,7 +136,7 @@ class Run:
             days: which days; taken from the run's record, or from a run id that is a day.
             given: `as_of`, `backfill`, `dry_run`, `force`, `requested_by`, `shared`, where stated.
 
-        Raises: UsageError: a bad id, no days to be had, or days that are not those the run began with.
+        Raises: UsageError: a bad id, no days to be had, or days or a person that are not those the run began with.
         """
         if not _RUN_ID.fullmatch(run_id):
             raise UsageError(
@@ -152,6 +154,9 @@ class Run:
     def _joined(cls, root: Path, run_id: str, timezone: str, days: Days | None, known: Any, stated: Any) -> Run:
         if known and days and str(days) != known["days"]:
             raise UsageError(f"Run {run_id} was begun for {known['days']}, not {days}; use another run id.")
+        asked, before = stated.get("requested_by"), known.get("requested_by", SCHEDULE)
+        if asked and before != SCHEDULE and asked != before:
+            raise UsageError(f"Run {run_id} was asked for by {before}, not {asked}; use another run id.")
         days = days or (Days.parse(known["days"]) if known else cls._day_of(run_id))
         stated.setdefault("as_of", datetime.fromisoformat(known["as_of"]) if known else end_of_day(days.last, timezone))
         kept = {name: known[name] for name in ("backfill", "dry_run", "requested_by") if name in known}

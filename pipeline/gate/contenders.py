@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.core.settings import Settings
 from pipeline.gate.held_out import moment
 from pipeline.model.bundle import Bundle, open_bundle
 from pipeline.model.retriever import Retriever
+from pipeline.store.bundles import SharedBundles, fetch_missing
 from pipeline.store.ledger import Entry, Ledger, stood
 
 REGISTER = "register.json"
@@ -77,7 +79,7 @@ def find_champion(settings: Settings, run: Run) -> Contender | None:
     Raises: PipelineError: the ledger cannot be read.
     """
     entry = Ledger.open(settings.store).champion()
-    return _from_entry(run, entry) if entry else None
+    return _from_entry(settings, run, entry) if entry else None
 
 
 def find_anchors(settings: Settings, run: Run, champion: Contender) -> list[Contender]:
@@ -85,15 +87,17 @@ def find_anchors(settings: Settings, run: Run, champion: Contender) -> list[Cont
     since = run.as_of - timedelta(days=settings.gate.anchor_days)
     recent = [entry for entry in stood(Ledger.open(settings.store).entries()) if _is_recent(entry, since)]
     others = {entry.to_digest: entry for entry in recent if entry.to_digest != champion.digest}
-    return [anchor for entry in others.values() if (anchor := _from_entry(run, entry)).retriever]
+    return [anchor for entry in others.values() if (anchor := _from_entry(settings, run, entry)).retriever]
 
 
 def _is_recent(entry: Entry, since: datetime) -> bool:
     return bool(entry.data_end and moment(entry.data_end) >= since)
 
 
-def _from_entry(run: Run, entry: Entry) -> Contender:
+def _from_entry(settings: Settings, run: Run, entry: Entry) -> Contender:
     folder = run.layout.bundle(entry.to_digest)
+    with suppress(CorruptArtifactError):
+        fetch_missing(SharedBundles.open(settings), folder)
     bundle, retriever, fault = _open(folder, entry.to_digest)
     stated = entry.data_end or (bundle.data_end if bundle else "")
     data_end = moment(stated) if stated else None

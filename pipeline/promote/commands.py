@@ -30,6 +30,9 @@ ToOption = Annotated[
 ]
 RunOption = Annotated[str, typer.Option("--run", help="The run whose decision it is.")]
 VerdictOption = Annotated[str, typer.Option("--verdict", help="approve or refuse.")]
+SeenOption = Annotated[
+    str, typer.Option("--decision", help="Fingerprint of the decision that was shown; another is not decided on.")
+]
 OnOption = Annotated[
     str, typer.Option("--on", metavar="DAY|MOMENT", help="Who was champion then; by the shop's time zone.")
 ]
@@ -106,12 +109,17 @@ def rollback_champion(by: ByOption, reason: ReasonOption, to: ToOption = "", set
 
 @tools.command("review")
 def review_promotion(
-    run: RunOption, verdict: VerdictOption, by: ByOption, reason: ReasonOption, set_: SetOption = None
+    run: RunOption,
+    verdict: VerdictOption,
+    by: ByOption,
+    reason: ReasonOption,
+    decision: SeenOption = "",
+    set_: SetOption = None,
 ) -> None:
     """Approves or refuses a waiting challenger, bound to its digest; an approval is carried out at once."""
     from pipeline.promote.review import review
 
-    print(review(_settings(set_), run, verdict, by, reason).sentence)
+    print(review(_settings(set_), run, verdict, by, reason, decision).sentence)
 
 
 def _settings(assignments: list[str] | None) -> Settings:

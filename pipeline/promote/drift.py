@@ -10,7 +10,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.model.bundle import open_bundle
-from pipeline.promote.fate import fates, place_in_chain
+from pipeline.promote.fate import OUTCOME, fates, place_in_chain
 from pipeline.promote.reconcile import CHALLENGER, CHAMPION, PREVIOUS, reconcile
 from pipeline.store.ledger import MOVES, Entry, Ledger, stood
 
@@ -87,21 +87,27 @@ def _versions(versions: Mapping[str, Mapping[str, str]], entries: Sequence[Entry
         if version not in versions:
             where = f"Version {version}, champion by ledger entry {entry.sequence},"
             yield Drift(f"{where} is not registered any more; nothing here can bring it back, the bundle is not lost.")
-    named = {version: fate.entry for version, fate in fates(entries).items()}
+    found = fates(entries)
+    named = {version: fate.entry for version, fate in found.items()}
+    outcomes = {version: fate.headline.word for version, fate in found.items()}
     for version, tags in sorted(versions.items(), key=lambda each: int(each[0])):
         if entry := named.get(version):
-            yield from _tags(version, tags, entry)
+            yield from _tags(version, tags, entry, outcomes[version])
         elif DIGEST not in tags:
             where = f"Version {version} has no tag {DIGEST}, and the ledger does not name it"
             yield Drift(f"{where}: no review can be bound to its bundle; register its run again, as another version.")
 
 
-def _tags(version: str, tags: Mapping[str, str], entry: Entry) -> Iterator[Drift]:
+def _tags(version: str, tags: Mapping[str, str], entry: Entry, outcome: str) -> Iterator[Drift]:
     where = f"Version {version}, last named by ledger entry {entry.sequence},"
     if tags.get(DIGEST) != entry.to_digest:
         said = tags.get(DIGEST, "none")[:12]
         told = f"{where} is tagged with bundle {said}, and the ledger has {entry.to_digest[:12]}."
         yield Drift(told, "tag", version, {DIGEST: entry.to_digest})
+    if (said := tags.get(OUTCOME)) != outcome:
+        yield Drift(
+            f"{where} is tagged {said or 'with no outcome'}, and was {outcome}.", "tag", version, {OUTCOME: outcome}
+        )
     place = place_in_chain(entry)
     if other := [name for name, value in place.items() if tags.get(name) != value]:
         yield Drift(f"{where} does not show its place in the chain by {' and '.join(other)}.", "tag", version, place)

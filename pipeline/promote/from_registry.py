@@ -74,4 +74,4 @@ def _take(settings: Settings, version: str, tags: Mapping[str, str]) -> str:
             "A gate failed. Whoever overrules it does so by name: "
             f"`python -m pipeline review --run {run_id}`, or review_promotion in Airflow."
         )
-    return review(settings, run_id, verdict, WHO, reason).sentence
+    return review(settings, run_id, verdict, WHO, reason, decision.fingerprint).sentence

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import BusyError
-from pipeline.core.locks import only_one
+from pipeline.core.locks import CHAMPION_HELD, only_one
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.promote.publish import prove, publish
@@ -23,7 +23,7 @@ ATTEMPTS = 5
 @contextmanager
 def alone(settings: Settings) -> Iterator[None]:
     """Keeps promotions, reviews, rollbacks and reconciles of one machine apart; the ledger's head does so for many."""
-    with only_one(Layout(settings.store.root.resolve()).champion_lock, "A promotion, review, rollback or reconcile"):
+    with only_one(Layout(settings.store.root.resolve()).champion_lock, CHAMPION_HELD):
         yield
 
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.core.errors import PipelineError, UsageError
-
-SCHEDULE = "schedule"
+from pipeline.core.run import SCHEDULE
 
 
 def named(text: str, option: str) -> str:
@@ -20,8 +19,12 @@ def named(text: str, option: str) -> str:
 
 def check_may_approve(by: str, requested_by: str) -> None:
     """Raises: PipelineError: the approver is who asked for the run."""
-    if by.casefold() == requested_by.casefold() and requested_by != SCHEDULE:
+    if _same(by, requested_by) and requested_by != SCHEDULE:
         raise PipelineError(f"{by} asked for this run and may not approve it; somebody else must.")
+
+
+def _same(one: str, other: str) -> bool:
+    return " ".join(one.split()).casefold() == " ".join(other.split()).casefold()
 
 
 def check_overridable(rows: Sequence[Mapping[str, Any]]) -> None:

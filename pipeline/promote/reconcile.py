@@ -10,18 +10,20 @@ from typing import Any
 
 import httpx
 
-from pipeline.core.artifacts import MANIFEST, write_beside
+from pipeline.core.artifacts import write_beside
 from pipeline.core.errors import CorruptArtifactError, PipelineError
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.model.bundle import open_bundle
 from pipeline.promote.fate import place_in_chain, tell
-from pipeline.store.bundles import SharedBundles
+from pipeline.store.bundles import SharedBundles, fetch_missing
 from pipeline.store.ledger import Entry, Ledger, stood
 
 POLL_SECONDS = 0.2
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
-SET_TAG = "champion_set"
+SET_TAG, INTENT_TAG, NOTED_TAG = "champion_set", "champion_to_be_set", "alias_moved_set_back"
+"""Of the registered model: the version last set, the one about to be, and the entry that tells what was set back."""
+ATTEMPTS = 5
 """Of the registered model: the version the alias was last set to from the ledger, or `none`."""
 NONE = "none"
 
@@ -63,6 +65,15 @@ def reconcile(settings: Settings, ledger: Ledger) -> Projection:
 
     Raises: CorruptArtifactError: the ledger lost entries servers already follow, or the champion's bundle is not whole.
     """
+    for _ in range(ATTEMPTS):
+        projection = _project(settings, ledger)
+        # Another machine may have moved it meanwhile, and whoever comes last must leave the newest.
+        if ledger.champion() == projection.champion:
+            break
+    return projection
+
+
+def _project(settings: Settings, ledger: Ledger) -> Projection:
     entries = ledger.verify()
     standing = stood(entries)
     champion = standing[-1] if standing else None
@@ -98,8 +109,7 @@ def _point(settings: Settings, champion: Entry | None, head: int) -> None:
 def _text(layout: Layout, shared: SharedBundles | None, champion: Entry) -> str:
     """Returns what points to a champion, once its bundle is whole wherever servers may look for it."""
     bundle = layout.bundle(champion.to_digest)
-    if shared and not (bundle / MANIFEST).exists():
-        shared.fetch(bundle)
+    fetch_missing(shared, bundle)
     open_bundle(bundle, champion.to_digest)
     if shared:
         shared.push(bundle)
@@ -139,13 +149,16 @@ def set_aliases_back(settings: Settings, ledger: Ledger, standing: list[Entry]) 
         return ""
     tracking = Tracking.connect(settings)
     known = tracking.aliases()
-    last_set, meant = tracking.model_tags().get(SET_TAG), wanted.get(CHAMPION) or NONE
-    moved = _moved_behind(last_set, known.get(CHAMPION) or NONE, meant)
-    if moved and standing:
-        _note_moved(ledger, standing[-1], moved)
+    tags, meant, found = tracking.model_tags(), wanted.get(CHAMPION) or NONE, known.get(CHAMPION) or NONE
+    moved = "" if found == tags.get(INTENT_TAG) else _moved_behind(tags.get(SET_TAG), found, meant)
+    noted = _noted(ledger, standing[-1], moved, tags.get(NOTED_TAG)) if moved and standing else None
+    if tags.get(INTENT_TAG) != meant:
+        tracking.tag_model(INTENT_TAG, meant)
     _set_aliases(tracking, known, wanted)
-    if meant != (last_set or NONE):
-        tracking.tag_model(SET_TAG, meant)
+    done = {SET_TAG: meant, **({NOTED_TAG: str(noted)} if noted else {})}
+    for name, value in done.items():
+        if tags.get(name, NONE) != value:
+            tracking.tag_model(name, value)
     if standing and standing[-1].version:
         entry = standing[-1]
         facts = {"promoted_at": entry.at, "promoted_by": entry.who}
@@ -174,8 +187,12 @@ def _moved_behind(last_set: str | None, found: str, wanted: str) -> str:
     return f"{told}; it was {back}."
 
 
-def _note_moved(ledger: Ledger, champion: Entry, moved: str) -> None:
-    ledger.append(
+def _noted(ledger: Ledger, champion: Entry, moved: str, set_back: str | None) -> int:
+    """Returns the ledger entry that says so; one whose alias could not be set back yet is not written again."""
+    told = [entry for entry in ledger.entries() if entry.kind == "alias_moved"]
+    if told and told[-1].reason == moved and str(told[-1].sequence) != set_back:
+        return told[-1].sequence
+    entry = ledger.append(
         kind="alias_moved",
         who="reconcile",
         expected_head=ledger.head(),
@@ -186,6 +203,7 @@ def _note_moved(ledger: Ledger, champion: Entry, moved: str) -> None:
         data_end=champion.data_end,
         reason=moved,
     )
+    return entry.sequence
 
 
 def unconfirmed(settings: Settings, champion: Entry) -> list[str]:

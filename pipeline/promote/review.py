@@ -16,8 +16,11 @@ from pipeline.store.ledger import Ledger
 VERDICTS = ("approve", "refuse")
 
 
-def review(settings: Settings, run_id: str, verdict: str, by: str, reason: str) -> Report:
+def review(settings: Settings, run_id: str, verdict: str, by: str, reason: str, seen: str = "") -> Report:
     """Records an approval, override or refusal, and goes on with the promotion.
+
+    Args:
+        seen: fingerprint of the decision the person was shown; empty is the one that stands.
 
     Raises:
         UsageError: no such verdict, or no name or reason.
@@ -28,6 +31,10 @@ def review(settings: Settings, run_id: str, verdict: str, by: str, reason: str) 
     who, why = named(by, "--by"), named(reason, "--reason")
     run = _run(settings, run_id)
     decision = Decision.load(run)
+    if seen not in ("", decision.fingerprint):
+        raise PipelineError(
+            f"Run {run_id} was judged again since this was asked; look at its decision as it is now and answer anew."
+        )
     if run.dry_run or run.backfill or decision.moves_nothing:
         raise PipelineError(
             f"Run {run_id} is a dry run or a backfill: it can move nothing, so there is nothing to decide."

@@ -11,6 +11,7 @@ from pipeline.model.bundle import open_bundle
 from pipeline.promote.move import Move, alone, commit
 from pipeline.promote.people import named
 from pipeline.promote.reconcile import reconcile, unconfirmed
+from pipeline.store.bundles import SharedBundles, fetch_missing
 from pipeline.store.ledger import MOVES, Entry, Ledger, stood
 
 SHORTEST_DIGEST = 6
@@ -64,6 +65,7 @@ def _insert(settings: Settings, ledger: Ledger, who: str, why: str, to: str) -> 
     if target.to_digest == champion.to_digest:
         return champion
     bundle = Layout(settings.store.root.resolve()).bundle(target.to_digest)
+    fetch_missing(SharedBundles.open(settings), bundle)
     _check_kept(bundle, target)
     return commit(settings, ledger, _move(champion, target, who, why, to), bundle, entries[-1].sequence)
 

@@ -71,9 +71,10 @@ def _ends_no_later(bundle: Bundle, champion: Entry | None) -> bool:
 
 
 def _call_challenger(tracking: Any, version: str, backfill: bool) -> None:
-    """Moves the alias, but never on a backfill, nor onto the version that is champion already."""
+    """Moves the alias, but never on a backfill, nor back: a step that is repeated is not the newest."""
     aliases = tracking.aliases()
-    if not backfill and version not in (aliases.get("champion"), aliases.get(CHALLENGER)):
+    newest = max(int(aliases.get(alias, 0)) for alias in ("champion", CHALLENGER))
+    if not backfill and int(version) > newest:
         tracking.set_alias(CHALLENGER, version)
 
 

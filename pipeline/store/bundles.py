@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 _REMEDY = "remove it there and run `python -m pipeline reconcile` where the bundle was promoted"
 
 
+def fetch_missing(shared: SharedBundles | None, bundle: Path) -> None:
+    """Copies a bundle that another machine promoted to its place here.
+
+    Raises: CorruptArtifactError: what the store holds is not what was sealed.
+    """
+    if shared and not (bundle / MANIFEST).exists():
+        shared.fetch(bundle)
+
+
 class SharedBundles:
     """What promotion leaves for servers, and what they fetch."""
 

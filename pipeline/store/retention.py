@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.artifacts import HOST, Artifact, place_beside
-from pipeline.core.locks import only_one
+from pipeline.core.locks import CHAMPION_HELD, only_one
 from pipeline.core.run import Layout
 from pipeline.store.bundles import SharedBundles
 from pipeline.store.leases import leased
@@ -101,7 +101,7 @@ def collect(settings: Settings, dry_run: bool = False) -> Collected:
     layout = Layout(settings.store.root.resolve())
     if dry_run or not settings.store.bundle_days:
         return _collect(settings, layout, dry_run)
-    with only_one(layout.champion_lock, "A promotion, review, rollback or reconcile"):
+    with only_one(layout.champion_lock, CHAMPION_HELD):
         return _collect(settings, layout, dry_run)
 
 
@@ -161,14 +161,20 @@ def _stale_here(settings: Settings, newest: date) -> list[str]:
 
 
 def _stale(settings: Settings, newest: date, lying: set[str]) -> list[str]:
-    """Returns which of these stood once, on data older than is kept; champion and previous always are."""
+    """Returns which of these stood once, and until a day older than is kept.
+
+    Champion, previous and what the ledger's last entries name always are.
+    """
     days = settings.store.bundle_days
     if not days:
         return []
     oldest = newest - timedelta(days=max(days, settings.gate.anchor_days))
     ledger = Ledger.open(settings.store)
     moved = [entry for entry in ledger.entries() if entry.to_digest]
-    kept = {entry.to_digest for entry in moved if not entry.data_end or _day(entry.data_end) >= oldest}
+    kept = {entry.to_digest for entry in moved[-LEDGER_ENTRIES:]}
+    # What a young entry replaced stood until then.
+    young = [entry for entry in moved if not entry.data_end or _day(entry.data_end) >= oldest]
+    kept.update(digest for entry in young for digest in (entry.from_digest, entry.to_digest))
     kept.update(entry.to_digest for entry in (ledger.champion(), ledger.previous()) if entry)
     return sorted(lying & {entry.to_digest for entry in moved} - kept)
 
@@ -252,8 +258,11 @@ def _named_by_runs(settings: Settings, newest: date) -> set[str]:
     registered = [run_id for run_id in runs if (layout.runs / run_id / "register.json").exists()]
     wanted.update(sorted(registered, key=lambda run_id: _as_of(runs[run_id]))[-1:])
     ledger = Ledger.open(settings.store)
-    standing = (ledger.champion(), ledger.previous(), *ledger.entries()[-LEDGER_ENTRIES:])
-    wanted.update(entry.run_id for entry in standing if entry)
+    entries = ledger.entries()
+    standing = [entry for entry in (ledger.champion(), ledger.previous(), *entries[-LEDGER_ENTRIES:]) if entry]
+    wanted.update(entry.run_id for entry in standing)
+    digests = {entry.to_digest for entry in standing}
+    wanted.update(entry.run_id for entry in entries if entry.kind == "promotion" and entry.to_digest in digests)
     return set(_refs(layout, wanted))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.run import Run
 from pipeline.core.settings import Settings
 from pipeline.promote.decision import Decision
 from pipeline.store.ledger import Ledger
@@ -78,14 +79,16 @@ def answered(option: str, by: str | None, reason: str = "") -> dict[str, Any]:
     return detail.as_resume_event_payload(timedout=by is None)
 
 
-def resume(run_id: str, event: dict[str, Any]) -> str:
+def resume(run_id: str, event: dict[str, Any], seen: str) -> str:
+    """Args: seen: fingerprint of the decision that was shown, as the task left it when it asked."""
     from approval import ApprovePromotion
 
     dag_run = SimpleNamespace(
         run_id=run_id, partition_key=None, conf={}, triggering_user_name="ada", consumed_asset_events=[]
     )
     dag = SimpleNamespace(dag_id="retrain_two_tower", params=RETRAIN_FORM)
-    context = {"dag_run": dag_run, "params": RETRAIN_FORM, "dag": dag}
+    ti = SimpleNamespace(xcom_pull=lambda task_ids, key: {("approve", "decision"): seen}[task_ids, key])
+    context = {"dag_run": dag_run, "params": RETRAIN_FORM, "dag": dag, "ti": ti}
     return ApprovePromotion(task_id="approve").execute_complete(context, event)
 
 
@@ -102,6 +105,10 @@ def asked(tracked: Settings, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch)
     return tracked
 
 
+def shown(settings: Settings) -> str:
+    return Decision.load(Run.open(settings.store.root, "night", "UTC")).fingerprint
+
+
 def spoken(settings: Settings) -> list[tuple[str, str, str]]:
     return [(entry.kind, entry.who, entry.reason) for entry in Ledger.open(settings.store).verify()]
 
@@ -109,17 +116,17 @@ def spoken(settings: Settings) -> list[tuple[str, str, str]]:
 def test_no_answer_in_time_is_a_refusal_in_the_ledger(asked: Settings) -> None:
     from approval import NOBODY
 
-    assert "is refused" in resume("night", answered("Reject", None))
+    assert "is refused" in resume("night", answered("Reject", None), shown(asked))
     assert spoken(asked) == [("refusal", NOBODY, "nobody answered the required action in time")]
 
 
 def test_a_refusal_says_whose_it_is_and_why(asked: Settings) -> None:
-    resume("night", answered("Reject", "bob", "sale starts today"))
+    resume("night", answered("Reject", "bob", "sale starts today"), shown(asked))
     assert spoken(asked) == [("refusal", "bob", "sale starts today")]
 
 
 def test_an_approval_is_carried_out_under_the_approvers_name(asked: Settings) -> None:
-    assert "is champion by ledger entry 2" in resume("night", answered("Approve", "bob"))
+    assert "is champion by ledger entry 2" in resume("night", answered("Approve", "bob"), shown(asked))
     why = "no reason was given"
     assert spoken(asked) == [("approval", "bob", why), ("promotion", "bob", why)]
 
@@ -128,5 +135,15 @@ def test_who_asked_for_the_night_cannot_approve_it_whatever_airflow_allows(asked
     from airflow.sdk.exceptions import AirflowFailException
 
     with pytest.raises(AirflowFailException, match="ada asked for this run and may not approve it"):
-        resume("night", answered("Approve", "ada"))
+        resume("night", answered("Approve", "ada"), shown(asked))
+    assert spoken(asked) == []
+
+
+def test_an_answer_holds_for_the_decision_that_was_shown_and_no_other(asked: Settings) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    seen = shown(asked)
+    decide(Run.open(asked.store.root, "night", "UTC"), outcome="fail")
+    with pytest.raises(AirflowFailException, match="was judged again since this was asked"):
+        resume("night", answered("Approve", "bob"), seen)
     assert spoken(asked) == []

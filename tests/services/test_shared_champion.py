@@ -21,7 +21,7 @@ from pipeline.serve.server import Service
 from pipeline.store.bundles import SharedBundles
 from pipeline.store.ledger import Ledger
 from pipeline.store.partitions import Partitions, Record
-from pipeline.store.retention import collect
+from pipeline.store.retention import LEDGER_ENTRIES, collect
 from tests.fixtures.contenders import digest_of
 from tests.services.conftest import Bucket
 from tests.services.faults import Fault, in_front_of
@@ -128,6 +128,9 @@ def test_bundles_that_stand_no_more_are_collected_there_too(shop, bundles):
     settings, today = shop.settings("trainer", "store.bundle_days=1", "gate.anchor_days=1"), date(2026, 1, 15)
     for bundle in bundles:
         shop.promote(bundle)
+    ledger = Ledger.open(settings.store)
+    for _ in range(LEDGER_ENTRIES):
+        ledger.append(kind="refusal", who="test", expected_head=ledger.head(), to_digest="9" * 64)
     Partitions.open(settings, "landed").switch(today, Record({"day": str(today), "ingest_key": "key"}), None)
     told = collect(settings).told(False)
     assert [line.split(",")[0] for line in told if "stand no more" in line] == [

@@ -138,3 +138,11 @@ def test_a_time_that_cannot_be_noted_does_not_spoil_the_step(tmp_path: Path) -> 
     with stopwatch("train", full) as watch:
         watch.end = "done"
     assert [spent.end for spent in asked] == ["done"]
+
+
+def test_who_asked_for_a_run_stays_who_asked(tmp_path: Path) -> None:
+    _open(tmp_path, "2026-01-01")
+    _open(tmp_path, "2026-01-01", requested_by="ada")
+    with pytest.raises(UsageError, match="was asked for by ada, not bob; use another run id"):
+        _open(tmp_path, "2026-01-01", requested_by="bob")
+    assert _open(tmp_path, "2026-01-01").requested_by == "ada"

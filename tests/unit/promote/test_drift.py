@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import UnavailableError
 from pipeline.core.run import Layout
 from pipeline.core.settings import Settings
 from pipeline.promote import drift, step
@@ -24,12 +25,15 @@ class Shop:
         self.settings, self.ledger, self.tracking = settings, Ledger.open(settings.store), Tracking.connect(settings)
         self.entries = []
         for number in (1, 2):
-            night = self.tracking.night(f"night-{number}")
-            version = self.tracking.register(f"runs:/{night.run_id}/model", night.run_id, {})
+            version = self.registered(f"night-{number}")
             entry = crown(settings, bundle, f"2024-05-0{number}", version=version)
             self.tracking.tag_version(version, {"digest": entry.to_digest})
             self.entries.append(entry)
         reconcile(settings, self.ledger)
+
+    def registered(self, run_id: str) -> str:
+        night = self.tracking.night(run_id)
+        return self.tracking.register(f"runs:/{night.run_id}/model", night.run_id, {})
 
     def found(self) -> list[str]:
         return [each.sentence for each in drift.check(self.settings, self.ledger)]
@@ -61,6 +65,52 @@ def test_an_alias_moved_by_hand_is_set_back_and_stays_in_the_ledger(shop: Shop) 
     # Once set back there is nothing more to note.
     assert reconcile(shop.settings, shop.ledger).moved == ""
     assert shop.ledger.head() == last.sequence
+
+
+def test_the_same_alias_moved_again_is_noted_again(shop: Shop) -> None:
+    for _ in range(2):
+        shop.tracking.set_alias("champion", shop.entries[0].version)
+        reconcile(shop.settings, shop.ledger)
+    assert kinds(shop.settings)[2:] == ["alias_moved", "alias_moved"]
+
+
+def test_an_alias_that_could_not_be_set_back_is_noted_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: str) -> None:
+        raise UnavailableError("MLflow takes no writes.")
+
+    shop.tracking.set_alias("champion", shop.entries[0].version)
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracking, "set_alias", refuse)
+        for _ in range(2):
+            assert "takes no writes" in reconcile(shop.settings, shop.ledger).mlflow_behind
+    assert "set back" in reconcile(shop.settings, shop.ledger).moved
+    assert kinds(shop.settings)[2:] == ["alias_moved"]
+    assert shop.tracking.alias("champion") == shop.entries[1].version
+
+
+def test_an_alias_the_pipeline_set_before_it_was_killed_is_no_tampering(
+    shop: Shop, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise UnavailableError("killed")
+
+    third = crown(shop.settings, tiny_bundle, "2024-05-03", version=shop.registered("night-3"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracking, "drop_alias", killed)
+        patch.setattr(Tracking, "tag_version", killed)
+        patch.setattr("pipeline.promote.reconcile.SET_TAG", "lost")
+        reconcile(shop.settings, shop.ledger)
+    assert shop.tracking.alias("champion") == third.version
+    crown(shop.settings, tiny_bundle, "2024-05-04", version=shop.registered("night-4"))
+    assert reconcile(shop.settings, shop.ledger).moved == ""
+    assert "alias_moved" not in kinds(shop.settings)
+
+
+def test_an_outcome_changed_in_mlflow_is_told_and_mended(shop: Shop) -> None:
+    shop.tracking.tag_version(shop.entries[0].version, {"outcome": "refused"})
+    assert any("is tagged refused, and was" in told for told in shop.found())
+    drift.repair(shop.settings, shop.ledger, drift.check(shop.settings, shop.ledger))
+    assert shop.found() == []
 
 
 def test_a_night_that_is_refused_notices_it_too(shop: Shop, tiny_bundle: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_first_champion_taken_back_leaves_none() -> None:
 
 
 def test_kinds_that_say_nothing_of_a_version_leave_its_line() -> None:
-    assert told(entry(1, "promotion", "1"), entry(2, "noticed", "1"))["1"].startswith("Promoted")
+    assert told(entry(1, "promotion", "1"), entry(2, "alias_moved", "1"))["1"].startswith("Promoted")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from pipeline.core.settings import Settings
 from pipeline.store.leases import leased
 from pipeline.store.ledger import Ledger
 from pipeline.store.partitions import Partitions, Record
-from pipeline.store.retention import collect
+from pipeline.store.retention import LEDGER_ENTRIES, collect
 
 OLD, MIDDLE, NEW = "2026-01-01", "2026-01-08", "2026-01-15"
 
@@ -156,15 +156,21 @@ def gone() -> int:
 
 @pytest.fixture
 def ledger(shop: Settings) -> Ledger:
-    """Bundles one to four stood in turn, on data of the days before; a fifth never did."""
+    """Bundles one to four stood in turn, on data of the days before, and many were refused; a fifth never stood."""
     ledger, layout = Ledger.open(shop.store), Layout(shop.store.root.resolve())
     for number, end in enumerate(("2025-11-01", "2025-11-02", "2025-11-03", "2025-12-31"), start=1):
-        digest = str(number) * 64
-        end = f"{end}T00:00:00+00:00"
-        ledger.append(kind="promotion", who="night", expected_head=ledger.head(), to_digest=digest, data_end=end)
-        layout.bundle(digest).mkdir(parents=True)
+        move(ledger, "promotion", str(number - 1) * 64 if number > 1 else "", str(number) * 64, end)
+        layout.bundle(str(number) * 64).mkdir(parents=True)
+    for _ in range(LEDGER_ENTRIES):
+        move(ledger, "refusal", "4" * 64, "9" * 64, "2025-12-31")
     layout.bundle("5" * 64).mkdir()
     return ledger
+
+
+def move(ledger: Ledger, kind: str, old: str, new: str, data_end: str) -> None:
+    end = f"{data_end}T00:00:00+00:00"
+    head = ledger.head()
+    ledger.append(kind=kind, who="night", expected_head=head, from_digest=old, to_digest=new, data_end=end)
 
 
 def bundles(settings: Settings) -> str:
@@ -181,14 +187,21 @@ def test_bundles_that_stand_no_more_go_and_by_default_none_does(shop: Settings, 
 
 def test_a_bundle_the_champion_may_be_measured_against_stays(shop: Settings, ledger: Ledger) -> None:
     wide = keeping(shop, bundle_days=7)
-    collect(wide.model_copy(update={"gate": shop.gate.model_copy(update={"anchor_days": 74})}))
+    collect(wide.model_copy(update={"gate": shop.gate.model_copy(update={"anchor_days": 73})}))
     assert bundles(shop) == "2345"
 
 
 def test_a_champion_rolled_back_to_stays_whatever_its_age(shop: Settings, ledger: Ledger) -> None:
-    ledger.append(kind="rollback", who="Ada", expected_head=4, to_digest="1" * 64, data_end="2025-11-01T00:00:00+00:00")
+    move(ledger, "rollback", "4" * 64, "1" * 64, "2025-11-01")
     collect(keeping(shop, bundle_days=7))
-    assert bundles(shop) == "145"
+    # Three stood until less than seven days before the newest, for four was trained on data until then.
+    assert bundles(shop) == "1345"
+
+
+def test_bundles_the_ledgers_last_entries_name_stay(shop: Settings, ledger: Ledger) -> None:
+    move(ledger, "refusal", "4" * 64, "2" * 64, "2025-11-02")
+    collect(keeping(shop, bundle_days=7))
+    assert bundles(shop) == "2345"
 
 
 def test_what_was_published_and_never_promoted_goes_when_nobody_touched_it_for_long(
