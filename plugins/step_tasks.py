@@ -168,6 +168,18 @@ class ToolOperator(_Subprocess):
         return process.tool(self.tool, [*arguments, "--by", who])
 
 
+class PollOperator(_Subprocess):
+    """A command that looks for work by itself, such as `registry reviews`; the next run looks again."""
+
+    def __init__(self, *, words: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(retries=0, **kwargs)
+        self.words = tuple(words)
+
+    def _command(self, process: StepProcess, context: Any) -> str:
+        name, *arguments = self.words
+        return process.tool(name, arguments)
+
+
 class Request:
     """What one DAG run asks of every step in it.
 

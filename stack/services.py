@@ -12,7 +12,7 @@ from stack.places import CODE, Places, executable
 from stack.secrets import ROLES
 
 HOST = "127.0.0.1"
-DAGS = ("ingest_behaviour_logs", "retrain_two_tower", "review_promotion", "rollback_champion")
+DAGS = ("ingest_behaviour_logs", "retrain_two_tower", "review_promotion", "rollback_champion", "take_reviews")
 # A retrain's only slot, and three for the rest.
 TASKS_AT_ONCE = 4
 # A writer waits for another that long; SQLite's own 5 s are too few on a slow disk.

@@ -147,3 +147,21 @@ def test_an_answer_holds_for_the_decision_that_was_shown_and_no_other(asked: Set
     with pytest.raises(AirflowFailException, match="was judged again since this was asked"):
         resume("night", answered("Approve", "bob"), seen)
     assert spoken(asked) == []
+
+
+def test_reviews_in_mlflow_are_not_taken_where_no_setting_allows_it(asked: Settings) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+    from step_tasks import PollOperator
+
+    with pytest.raises(AirflowFailException, match="review_in_mlflow is false"):
+        PollOperator(task_id="take", words=("registry", "reviews")).execute({})
+
+
+def test_reviews_in_mlflow_are_taken_by_a_look_every_few_minutes(
+    asked: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from step_tasks import PollOperator
+
+    monkeypatch.setenv("PIPELINE_PROMOTE__REVIEW_IN_MLFLOW", "true")
+    told = PollOperator(task_id="take", words=("registry", "reviews")).execute({})
+    assert told == "No version bears a review that was not taken yet."

@@ -31,7 +31,7 @@ print(json.dumps({
     "dags": {
         d.dag_id: {
             "doc": d.doc_md or "", "max_active_runs": d.max_active_runs, "deadline": bool(d.deadline),
-            "catchup": d.catchup, "timetable": type(d.timetable).__name__,
+            "catchup": d.catchup, "paused": bool(d.is_paused_upon_creation), "timetable": type(d.timetable).__name__,
             "start_date": d.start_date and d.start_date.isoformat(),
             "params": {k: p.schema for k, p in ((k, d.params.get_param(k)) for k in d.params)},
             "edges": sorted([t.task_id, down] for t in d.tasks for down in t.downstream_task_ids),
@@ -58,7 +58,13 @@ def dags(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_dag_file_imports_alone_and_holds_the_dag_it_is_named_after(described: dict[str, Any]) -> None:
-    assert NAMES == ["ingest_behaviour_logs", "retrain_two_tower", "review_promotion", "rollback_champion"]
+    assert NAMES == [
+        "ingest_behaviour_logs",
+        "retrain_two_tower",
+        "review_promotion",
+        "rollback_champion",
+        "take_reviews",
+    ]
     assert {name: list(told["dags"]) for name, told in described.items()} == {name: [name] for name in NAMES}
 
 
@@ -194,3 +200,8 @@ def test_a_dag_file_is_short_and_has_the_words_airflow_looks_for(path: Path) -> 
     assert len(text.splitlines()) <= 60
     assert "airflow" in text.lower()
     assert "dag" in text.lower()
+
+
+def test_reviews_from_mlflow_are_taken_only_once_somebody_switches_it_on(dags: dict[str, Any]) -> None:
+    assert [name for name, dag in dags.items() if dag["paused"]] == ["take_reviews"]
+    assert dags["take_reviews"]["tasks"]["take"]["retries"] == 0
