@@ -70,14 +70,15 @@ class ApprovePromotion(ApprovalOperator):
 
 def _reviewed(words: list[str]) -> str:
     """Carries an answer out; somebody who moves the champion just now is waited for, for an answer is given once."""
-    for _ in range(ATTEMPTS):
+    left = ATTEMPTS
+    while True:
         try:
             return StepProcess(lines.info).tool("review", words)
         except StepFailed as error:
-            if not error.retry_may_help:
+            left -= 1
+            if not (error.retry_may_help and left):
                 raise
             time.sleep(SECONDS_BETWEEN_ATTEMPTS)
-    return StepProcess(lines.info).tool("review", words)
 
 
 def with_approval(tasks: Mapping[str, BaseOperator]) -> None:

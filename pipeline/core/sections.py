@@ -55,8 +55,8 @@ class Store(Section):
     bundle_days: int = Field(
         0,
         ge=0,
-        description="Bundles of data that end so many days before the newest landed day are collected, unless they are "
-        "champion, previous or within gate.anchor_days; 0 keeps all.",
+        description="Bundles that stood last so many days (no fewer than gate.anchor_days) before the newest landed "
+        "day are collected, unless the ledger's last entries name them; 0 keeps all.",
         json_schema_extra=FREE,
     )
 

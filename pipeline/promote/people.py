@@ -11,7 +11,7 @@ from pipeline.core.run import SCHEDULE
 
 def named(text: str, option: str) -> str:
     """Raises: UsageError: the text is empty, or is the name the schedule goes by."""
-    text = " ".join(text.split())
+    text = _one_spaced(text)
     if not text or text == SCHEDULE:
         raise UsageError(f"{option} is {text!r}; it goes into the ledger for good, write a person's own words.")
     return text
@@ -24,7 +24,11 @@ def check_may_approve(by: str, requested_by: str) -> None:
 
 
 def _same(one: str, other: str) -> bool:
-    return " ".join(one.split()).casefold() == " ".join(other.split()).casefold()
+    return _one_spaced(one).casefold() == _one_spaced(other).casefold()
+
+
+def _one_spaced(text: str) -> str:
+    return " ".join(text.split())
 
 
 def check_overridable(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -143,7 +143,8 @@ def _found(settings: Settings, shared: SharedStore | None, bundles: SharedBundle
         going += [a for stage in DERIVED for a in artifacts_of(root, stage) if a.key not in kept]
     days = tuple(sorted({day for each in records.values() for day in each if day < oldest}))
     sized = tuple((a, _bytes(a.path)) for a in going)
-    stale = tuple((digest, _bytes(root / "bundles" / digest)) for digest in _stale_here(settings, newest))
+    layout = Layout(root)
+    stale = tuple((digest, _bytes(layout.bundle(digest))) for digest in _stale_here(settings, layout, newest))
     here = Collected(newest, days, sized, torn=torn, bundles=stale)
     if shared is None:
         return here
@@ -151,12 +152,11 @@ def _found(settings: Settings, shared: SharedStore | None, bundles: SharedBundle
     return replace(here, shared=_too_old(shared, oldest, named), halves=_unfinished(shared), shared_bundles=gone)
 
 
-def _stale_here(settings: Settings, newest: date) -> list[str]:
+def _stale_here(settings: Settings, layout: Layout, newest: date) -> list[str]:
     """Returns the bundles under the root that stand no more, and those that never stood and nobody touched for long."""
-    folder = Layout(settings.store.root.resolve()).bundles
-    lying = {path.name for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")}
+    lying = {path.name for path in layout.bundles.glob("*") if path.is_dir() and not path.name.startswith(".")}
     known = {entry.to_digest for entry in Ledger.open(settings.store).entries()}
-    never = [digest for digest in lying - known if settings.store.bundle_days and _untouched(folder / digest)]
+    never = [digest for digest in lying - known if settings.store.bundle_days and _untouched(layout.bundle(digest))]
     return sorted([*_stale(settings, newest, lying), *never])
 
 
